@@ -1,0 +1,100 @@
+"""Settings of a DistRen process: a flag wins over DISTREN_* in the environment, over a TOML file, over the default.
+
+The TOML file is `distren.toml` in the folder `platformdirs` names (on Linux ~/.config/distren), or the one that
+DISTREN_CONFIG names. Nothing is read when this module is imported: `load` reads.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from distren.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """All settings; each is a field here, a flag `--name`, DISTREN_NAME in the environment and `name` in the file."""
+
+    model_config = SettingsConfigDict(env_prefix="DISTREN_", extra="forbid", frozen=True)
+
+    data: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("distren")),
+        description="folder of everything that DistRen keeps: private broker, database, blobs, cache",
+    )
+    server: str = Field(
+        default_factory=lambda: _host_server_name(),
+        description="name of the server; constant once the database exists",
+    )
+    broker: str | None = Field(
+        default=None, description="amqp:// URL of the broker; default: the private broker in the data folder"
+    )
+    database: str | None = Field(
+        default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
+    )
+    povray: str = Field(default="povray", description="the POV-Ray program that workers run")
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data / 'server' / 'distren.db'}"
+
+    @property
+    def blobs(self) -> Path:
+        """Where the server keeps stored bytes."""
+        return self.data / "server" / "blobs"
+
+    @property
+    def cache(self) -> Path:
+        """Where the workers of this host keep inputs; shared by all of them."""
+        return self.data / "worker"
+
+    @property
+    def broker_folder(self) -> Path:
+        """Where the private broker lives."""
+        return self.data / "broker"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+
+
+def config_file() -> Path:
+    """The TOML file that is read when it exists."""
+    named = os.environ.get("DISTREN_CONFIG")
+    return Path(named) if named else Path(platformdirs.user_config_dir("distren")) / "distren.toml"
+
+
+def load(**flags: Any) -> Settings:
+    """The settings of this process; a flag that is None was not given. Raises SettingsError."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting '{name}' can not be used: {first['msg'].lower()}") from error
+    except ValueError as error:  # TOML that can not be parsed
+        raise SettingsError(f"{config_file()} can not be read: {error}") from error
+
+
+def _host_server_name() -> str:
+    """The host's name made into a server name: any character that a server name may not hold becomes '-'."""
+    host = "".join(char if char.isascii() and (char.isalnum() or char in ".-") else "-" for char in socket.gethostname())
+    name = host.lower()[:63].strip(".-")
+    return name if any(char.isalpha() for char in name) else f"farm-{name}".rstrip("-")
