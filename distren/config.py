@@ -95,6 +95,8 @@ def load(**flags: Any) -> Settings:
 
 def _host_server_name() -> str:
     """The host's name made into a server name: any character that a server name may not hold becomes '-'."""
-    host = "".join(char if char.isascii() and (char.isalnum() or char in ".-") else "-" for char in socket.gethostname())
+    host = "".join(
+        char if char.isascii() and (char.isalnum() or char in ".-") else "-" for char in socket.gethostname()
+    )
     name = host.lower()[:63].strip(".-")
     return name if any(char.isalpha() for char in name) else f"farm-{name}".rstrip("-")

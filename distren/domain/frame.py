@@ -1,0 +1,127 @@
+"""One frame, and what happens to it: pure functions from a frame and an event to the frame that it becomes.
+
+An *issue* is one publishing of the frame to a queue, numbered per frame. A broker may deliver one issue to several
+workers, one after the other, when the first goes away; each worker's try is an *attempt* with a token of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from distren.domain.job import Blob
+from distren.domain.states import FRAME_ENDED, ISSUED, FrameState, check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """A frame's record. Times are seconds since 1970, UTC."""
+
+    job: int
+    id: int
+    state: FrameState = FrameState.READY
+    issue: int = 0
+    failures: int = 0
+    queue: str | None = None
+    worker: str | None = None
+    token: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    result: Blob | None = None
+    reason: str | None = None
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What a worker says of the attempt that an event is about."""
+
+    issue: int
+    token: str
+    worker: str
+    started: float
+
+
+def issued(frame: Frame, queue: str) -> Frame:
+    """The frame is published to `queue`."""
+    state = check(frame.state, FrameState.QUEUED)
+    return replace(
+        frame, state=state, issue=frame.issue + 1, queue=queue, worker=None, token=None, reason=None
+    )
+
+
+def started(frame: Frame, attempt: Attempt) -> Frame:
+    """A worker has begun; the last one to say so for the current issue is the one that renders it.
+
+    Late news of an earlier issue, or of a frame that has ended, changes nothing.
+    """
+    if frame.state not in ISSUED or attempt.issue != frame.issue:
+        return frame
+    return replace(
+        frame, state=FrameState.RENDERING, worker=attempt.worker, token=attempt.token, started=attempt.started
+    )
+
+
+def completed(frame: Frame, attempt: Attempt, result: Blob, now: float) -> Frame:
+    """A valid result has arrived: the first one wins, whichever issue it is of; any other changes nothing."""
+    if frame.state in FRAME_ENDED or frame.state is FrameState.BLOCKED:
+        return frame
+    return replace(
+        frame,
+        state=check(frame.state, FrameState.DONE),
+        worker=attempt.worker,
+        token=attempt.token,
+        started=attempt.started,
+        ended=now,
+        result=result,
+        reason=None,
+        queue=None,
+    )
+
+
+def failed(frame: Frame, attempt: Attempt, reason: str, *, retry_at: float | None, now: float) -> Frame:
+    """An attempt has failed: the frame is ready again at `retry_at`, or has failed where that is None.
+
+    Failures of an earlier issue, or of an attempt that another worker has taken over, change nothing.
+    """
+    stale = (
+        frame.state not in ISSUED or attempt.issue != frame.issue or frame.token not in (None, attempt.token)
+    )
+    if stale:
+        return frame
+    frame = replace(frame, failures=frame.failures + 1, worker=attempt.worker, reason=reason, queue=None)
+    if retry_at is None:
+        return replace(frame, state=check(frame.state, FrameState.FAILED), ended=now, token=attempt.token)
+    return replace(frame, state=check(frame.state, FrameState.READY), not_before=retry_at, token=None)
+
+
+def taken_back(frame: Frame, reason: str) -> Frame:
+    """Nobody holds the frame any more: it is ready to be issued again, without a failure counted."""
+    if frame.state not in ISSUED:
+        return frame
+    return replace(frame, state=FrameState.READY, queue=None, worker=None, token=None, reason=reason)
+
+
+def cancelled(frame: Frame, now: float) -> Frame:
+    """The frame is called off, unless it has ended."""
+    if frame.state in FRAME_ENDED:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.CANCELLED), ended=now, queue=None)
+
+
+def retried(frame: Frame) -> Frame:
+    """Somebody wants the frame rendered again, whatever became of it; what is under way goes on."""
+    if frame.state not in FRAME_ENDED:
+        return replace(frame, not_before=0.0)
+    return replace(
+        frame,
+        state=check(frame.state, FrameState.READY),
+        failures=0,
+        queue=None,
+        worker=None,
+        token=None,
+        started=None,
+        ended=None,
+        result=None,
+        reason=None,
+        not_before=0.0,
+    )

@@ -1,0 +1,104 @@
+"""Messages about frames: what a server sends to workers, and what workers tell the server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from distren.wire.codec import Message
+from distren.wire.fields import Blob, Count, FrameOfJob, Id, Name, Seconds, ShortText, Token
+
+INLINE = 2**20
+"""bytes; a frame tarball or log of at most this size travels inside the event, a larger one as a blob before it"""
+Inline = Annotated[bytes, Field(max_length=INLINE)]
+
+
+class Render(Message, type="frame.render"):
+    """Server → worker: render this frame. `first` and `last` are the job's frame range, `manifest` lists its inputs."""
+
+    job: Id
+    frame: Id
+    issue: Count
+    renderer: Name
+    manifest: Blob
+    first: Id
+    last: Id
+    width: Count | None = None
+    height: Count | None = None
+    settings: dict[str, ShortText] = {}
+    time_limit: Seconds
+
+
+class _Event(Message):
+    """What every event of an attempt says. `token` names the attempt, `started` is when it began (seconds, UTC)."""
+
+    worker: Name
+    job: Id
+    frame: Id
+    issue: Count
+    token: Token
+    started: Seconds
+
+
+class Started(_Event, type="frame.started"):
+    """A worker has begun an attempt. May be lost: what follows says it again."""
+
+
+class Progress(_Event, type="frame.progress"):
+    """How far an attempt is. May be lost."""
+
+    percent: Annotated[float, Field(ge=0, le=100)]
+
+
+class _Ended(_Event):
+    """An attempt is over, after `seconds` of rendering. The log is zlib-compressed text, capped by the worker."""
+
+    seconds: Seconds
+    log: Inline = b""
+
+
+class Completed(_Ended, type="frame.completed"):
+    """An attempt produced `result`, a frame tarball: inside this message as `tarball`, or stored as a blob before it."""
+
+    result: Blob
+    tarball: Inline | None = None
+
+
+class Failed(_Ended, type="frame.failed"):
+    """An attempt failed. `permanent`: another attempt would fail alike (a parse error in the scene)."""
+
+    reason: ShortText
+    permanent: bool = False
+
+
+class Report(Message, type="worker.report"):
+    """Worker → server, every few seconds and whenever something here changes. May be lost.
+
+    `queue` is the worker's class queue, `room` how many frames it takes at once (its consumers on that queue),
+    `slots` how many of those it renders at once now, `held` the tokens of the attempts in its hands.
+    """
+
+    worker: Name
+    host: Name
+    pid: Count
+    pool: Name
+    queue: Name
+    renderers: dict[str, ShortText]
+    slots: Count
+    room: Count
+    state: Name
+    held: Annotated[list[Token], Field(max_length=10_000)]
+    held_frames: Annotated[list[FrameOfJob], Field(max_length=10_000)] = []
+    cores: Count
+    memory: Count
+    started: Seconds
+    software: Name
+    sandboxed: bool = False
+
+
+class Stop(Message, type="frame.stop"):
+    """Server → every worker: end the attempts at these frames of a job (all of them where `frames` is None)."""
+
+    job: Id
+    frames: list[Id] | None = None

@@ -1,0 +1,228 @@
+"""Messages between a client and a server about jobs: each request is answered by one reply, or by Problem."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from distren.wire.codec import Message
+from distren.wire.fields import (
+    Blob,
+    Count,
+    Digest,
+    FrameOfJob,
+    Id,
+    Name,
+    Range,
+    Seconds,
+    ShortText,
+    Text,
+    Token,
+)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Problem(Message, type="problem"):
+    """The request was refused: `error` is a class name of `distren.errors`, `text` its one line."""
+
+    error: Name
+    text: ShortText
+
+
+class Describe(Message, type="server.describe"):
+    """Who are you?"""
+
+
+class Description(Message, type="server.description"):
+    """The server's name, the version of DistRen that it runs, and the renderers that its workers have."""
+
+    server: Name
+    software: Name
+    renderers: dict[str, Count]
+
+
+class Submit(Message, type="job.submit"):
+    """Take this job: `manifest` is the blob of a wire.manifest list; it and every file that it names are stored.
+
+    `key` is random, made by the client: a request repeated after a lost reply gets the same job.
+    """
+
+    manifest: Blob
+    key: Token
+
+
+class Submitted(Message, type="job.submitted"):
+    """The job's id and how many frames it has."""
+
+    server: Name
+    job: Id
+    frames: Count
+
+
+class JobInfo(_Record):
+    """A job as a client sees it. Times are seconds since 1970, UTC; `counts` are frames by state, `rate` frames/s.
+
+    `error` says why the job does not go on, or why it failed, in one line; empty where nothing is wrong.
+    """
+
+    job: Id
+    name: Name
+    renderer: Name
+    pool: Name
+    priority: Count
+    state: Name
+    counts: dict[str, Count]
+    created: Seconds
+    ended: Seconds | None
+    width: Count | None
+    height: Count | None
+    rate: Seconds = 0.0
+    error: ShortText = ""
+
+
+class ListJobs(Message, type="job.list"):
+    """The jobs, newest first; `before` continues a listing below that id."""
+
+    before: Id | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000)] = 100
+
+
+class Jobs(Message, type="job.listing"):
+    jobs: list[JobInfo]
+    server: Name
+
+
+class ShowJob(Message, type="job.show"):
+    job: Id
+
+
+class ShownJob(Message, type="job.shown"):
+    server: Name
+    job: JobInfo
+
+
+class FrameInfo(_Record):
+    """A frame as a client sees it; `percent` is how far its attempt is, `result` its frame tarball when done."""
+
+    frame: Id
+    state: Name
+    attempts: Count
+    worker: ShortText | None
+    started: Seconds | None
+    ended: Seconds | None
+    percent: Seconds = 0.0
+    reason: ShortText | None = None
+    result: Blob | None = None
+
+
+class ListFrames(Message, type="frame.list"):
+    """The frames of a job by id, those above `after`; of `states` alone where given."""
+
+    job: Id
+    after: int = -1
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    states: list[Name] | None = None
+
+
+class Frames(Message, type="frame.listing"):
+    """`more`: there are further frames above the last one listed."""
+
+    frames: list[FrameInfo]
+    more: bool
+
+
+class Change(Message, type="job.change"):
+    """Do this to a job, or with `retry` and `cancel` to some of its frames (`frames` as ranges: first, last, step)."""
+
+    job: Id
+    action: Literal["cancel", "pause", "resume", "retry", "priority"]
+    priority: Annotated[int, Field(ge=0, le=100)] | None = None
+    frames: Annotated[list[Range], Field(max_length=10_000)] | None = None
+
+
+class ListAttempts(Message, type="frame.attempts"):
+    """The attempts at a frame, oldest first, with their logs."""
+
+    job: Id
+    frame: Id
+
+
+class AttemptInfo(_Record):
+    """One try at a frame: `log` is zlib-compressed text of at most 1 MiB, empty where none is kept."""
+
+    number: Count
+    issue: Count
+    worker: Name
+    state: Name
+    started: Seconds
+    ended: Seconds | None
+    seconds: Seconds | None
+    reason: ShortText | None
+    log: bytes
+
+
+class Attempts(Message, type="frame.attempted"):
+    attempts: list[AttemptInfo]
+
+
+class ListWorkers(Message, type="worker.list"):
+    """The workers that have reported within the last days, those at work first."""
+
+
+class WorkerInfo(_Record):
+    """A worker as a client sees it; `seen` is the time of its last report."""
+
+    worker: Name
+    host: Name
+    pool: Name
+    queue: Name
+    renderers: dict[str, ShortText]
+    slots: Count
+    state: Name
+    held: list[FrameOfJob]
+    cores: Count
+    memory: Count
+    seen: Seconds
+    done: Count = 0
+    sandboxed: bool = False
+
+
+class Workers(Message, type="worker.listing"):
+    workers: list[WorkerInfo]
+
+
+class JobNews(Message, type="job.news"):
+    """Server → whoever listens, after a change of the job: its state and counts. May be lost: ask when in doubt."""
+
+    server: Name
+    job: Id
+    state: Name
+    counts: dict[str, Count]
+    rate: Seconds = 0.0
+    error: ShortText = ""
+
+
+class FrameNews(Message, type="frame.news"):
+    """Server → whoever listens: some frames of a job have changed, or are `percent` done. May be lost."""
+
+    server: Name
+    job: Id
+    frames: list[FrameInfo]
+
+
+class ManifestFile(_Record):
+    """One file of a seed: path with '/', digest and size."""
+
+    path: Text
+    digest: Digest
+    size: Count
+
+
+class Manifest(Message, type="manifest"):
+    """The files of a seed; stored as a blob, since it may be large. Holds distrenjob.xml at the root."""
+
+    files: list[ManifestFile]
