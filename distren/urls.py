@@ -75,9 +75,7 @@ def parse(text: str) -> Url:
     if not parts:
         return Url(server=server, job=job)
     if len(parts) != 2 or parts[0] not in ("frame", "file"):
-        raise UrlError(
-            f"'{text}' is no reference: after the job comes nothing, /frame/NUMBER or /file/NUMBER"
-        )
+        raise UrlError(f"'{text}' is no reference: after the job comes nothing, /frame/NUMBER or /file/NUMBER")
     number = _id(parts[1], text)
     if parts[0] == "frame":
         return Url(server=server, job=job, frame=number)

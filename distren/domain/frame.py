@@ -44,9 +44,7 @@ class Attempt:
 def issued(frame: Frame, queue: str) -> Frame:
     """The frame is published to `queue`."""
     state = check(frame.state, FrameState.QUEUED)
-    return replace(
-        frame, state=state, issue=frame.issue + 1, queue=queue, worker=None, token=None, reason=None
-    )
+    return replace(frame, state=state, issue=frame.issue + 1, queue=queue, worker=None, token=None, reason=None)
 
 
 def started(frame: Frame, attempt: Attempt) -> Frame:
@@ -83,9 +81,7 @@ def failed(frame: Frame, attempt: Attempt, reason: str, *, retry_at: float | Non
 
     Failures of an earlier issue, or of an attempt that another worker has taken over, change nothing.
     """
-    stale = (
-        frame.state not in ISSUED or attempt.issue != frame.issue or frame.token not in (None, attempt.token)
-    )
+    stale = frame.state not in ISSUED or attempt.issue != frame.issue or frame.token not in (None, attempt.token)
     if stale:
         return frame
     frame = replace(frame, failures=frame.failures + 1, worker=attempt.worker, reason=reason, queue=None)

@@ -17,5 +17,5 @@ def retry_at(*, failures: int, attempts: int, permanent: bool, now: float, jitte
     """
     if permanent or failures >= attempts:
         return None
-    wait = min(FIRST_WAIT * 2 ** min(failures - 1, 30), LONGEST_WAIT)
+    wait = min(FIRST_WAIT * (1 << min(failures - 1, 30)), LONGEST_WAIT)
     return now + wait.total_seconds() * (1 + jitter / 2)

@@ -63,9 +63,7 @@ def decode(body: bytes) -> Message:
     if kind is None:
         raise DecodeError("the message names no type that this version of DistRen knows")
     if version != kind.version:
-        raise DecodeError(
-            f"{kind.type} has version {version!r}; this version of DistRen reads {kind.version}"
-        )
+        raise DecodeError(f"{kind.type} has version {version!r}; this version of DistRen reads {kind.version}")
     try:
         return kind.model_validate(fields)
     except ValidationError as error:

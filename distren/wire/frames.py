@@ -59,7 +59,7 @@ class _Ended(_Event):
 
 
 class Completed(_Ended, type="frame.completed"):
-    """An attempt produced `result`, a frame tarball: inside this message as `tarball`, or stored as a blob before it."""
+    """An attempt produced `result`, a frame tarball: in this message as `tarball`, or stored as a blob before it."""
 
     result: Blob
     tarball: Inline | None = None

@@ -1,0 +1,469 @@
+"""A link: one connection to the broker that has its own thread, and comes back by itself.
+
+pika's connections belong to one thread. A link gives every other thread a few safe calls (publish, acknowledge,
+consume, cancel) that only append to a queue and wake the link's thread, so that network I/O happens in one place.
+A persistent message that is published is sent again after each reconnection until the broker confirms it: its
+receiver may see it twice, never not at all. Confirms are not waited for one by one (that would cost 1 ms each).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pika
+from pika.adapters.select_connection import SelectConnection
+from pika.channel import Channel
+
+from distren.amqp import address
+from distren.amqp.topology import Exchange, Queue
+from distren.errors import BrokerUnavailable, Conflict, DistrenError, NotFound
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+"""seconds between attempts to reconnect; doubled each time"""
+HEARTBEAT = 20
+"""seconds; a peer that is silent for twice that long is gone"""
+_RESOURCE_LOCKED = 405
+_NO_ROUTE = 312
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """A message to publish; one that is not persistent may be lost, and is not sent again."""
+
+    exchange: str
+    key: str
+    body: bytes
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    persistent: bool = True
+    type: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A message that has arrived; `session` tells the connection that it came through."""
+
+    body: bytes
+    tag: int
+    session: int
+    queue: str
+    key: str = ""
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    redelivered: bool = False
+    headers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consumer:
+    """A standing order for messages of `queue`; `prefetch` 0 means that nothing is acknowledged one by one.
+
+    `on_delivery` runs in the link's thread: it must only hand the delivery on.
+    """
+
+    queue: str
+    tag: str
+    on_delivery: Callable[[Delivery], None]
+    prefetch: int = 1
+    automatic: bool = False
+    """the broker forgets a message as it sends it: for queues whose messages may be lost"""
+
+
+Done = Callable[[DistrenError | None], None]
+
+
+@dataclass
+class _Sending:
+    message: Outgoing
+    done: Done | None
+    returned: str | None = None
+
+
+class Link:
+    """One connection, its thread, and what is declared and consumed each time it (re)opens.
+
+    `name` is what the management UI shows. `on_up` runs in the link's thread after each opening, when exchanges,
+    queues and consumers are back. A link that is not `patient` fails its start when there is no broker.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        exchanges: Iterable[Exchange] = (),
+        queues: Iterable[Queue] = (),
+        on_up: Callable[[], None] | None = None,
+        on_down: Callable[[], None] | None = None,
+        patient: bool = False,
+    ) -> None:
+        self.name = name
+        self._url = url
+        self._parameters = address.parameters(url, name=name, heartbeat=HEARTBEAT)
+        self._exchanges, self._queues = list(exchanges), list(queues)
+        self._on_up, self._on_down = on_up, on_down
+        self._patient = patient
+        self._consumers: dict[str, Consumer] = {}
+        self._orders: deque[Callable[[], None]] = deque()
+        self._woken = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=f"link {name}", daemon=True)
+        self._connection: SelectConnection | None = None
+        self._channel: Channel | None = None
+        self._session = 0
+        self._numbers = itertools.count(1)
+        self._waiting: deque[_Sending] = deque()
+        self._unconfirmed: dict[int, _Sending] = {}
+        self._by_id: dict[str, _Sending] = {}
+        self._closing = threading.Event()
+        self._first = threading.Event()
+        self._failure: DistrenError | None = None
+        self._idle = threading.Condition()
+
+    # -- what any thread may call --------------------------------------------------------------------------------
+
+    def start(self, timeout: float = 20.0) -> None:
+        """Connect. Raises AccessRefused, Conflict (a queue of this name is in use), and BrokerUnavailable.
+
+        A patient link waits for ever for a broker that does not answer; all links refuse a wrong password at once.
+        """
+        self._thread.start()
+        while not self._first.wait(timeout):
+            if not self._patient:
+                self.close()
+                raise BrokerUnavailable(
+                    f"the broker at {address.shown(self._url)} did not answer within {timeout:.0f} s"
+                )
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    @property
+    def failure(self) -> DistrenError | None:
+        """Why the link has ended for good; None while it lives."""
+        return self._failure
+
+    @property
+    def is_up(self) -> bool:
+        channel = self._channel
+        return channel is not None and channel.is_open
+
+    @property
+    def session(self) -> int:
+        """Counts the openings; a delivery of an earlier session can not be acknowledged any more."""
+        return self._session
+
+    def publish(self, message: Outgoing, done: Done | None = None) -> None:
+        """Send `message`; `done` is called in the link's thread with None once the broker has it, or with an error.
+
+        NotFound: no queue takes it. A transient message is done with when it is written; one that finds the link
+        down is dropped with BrokerUnavailable.
+        """
+        self._order(partial(self._send, _Sending(message, done)))
+
+    def publish_all(self, messages: Iterable[Outgoing], timeout: float | None = None) -> None:
+        """Send `messages` and wait until the broker has confirmed all; raises the first error, or NoAnswer's parent."""
+        ended: list[DistrenError | None] = []
+        finished = threading.Event()
+        messages = list(messages)
+
+        def one(error: DistrenError | None) -> None:
+            ended.append(error)
+            if len(ended) == len(messages):
+                finished.set()
+
+        for message in messages:
+            self.publish(message, one)
+        if messages and not finished.wait(timeout):
+            raise BrokerUnavailable(f"the broker confirmed {len(ended)} of {len(messages)} messages in {timeout} s")
+        for error in ended:
+            if error is not None:
+                raise error
+
+    def acknowledge(self, delivery: Delivery, *, multiple: bool = False) -> None:
+        """The message is dealt with; `multiple`: so are all before it. Nothing happens if its connection is gone."""
+        self._order(partial(self._answer, delivery, "basic_ack", multiple=multiple))
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Put the message back into its queue, for another consumer."""
+        self._order(partial(self._answer, delivery, "basic_nack", requeue=True))
+
+    def bury(self, delivery: Delivery) -> None:
+        """Drop the message: it goes where its queue sends dead letters, if anywhere."""
+        self._order(partial(self._answer, delivery, "basic_nack", requeue=False))
+
+    def consume(self, consumer: Consumer) -> None:
+        """Begin to consume, now and after each reconnection."""
+        self._order(partial(self._consume, consumer))
+
+    def cancel(self, tag: str) -> None:
+        """End a consumer; what it has been given stays with us until it is acknowledged."""
+        self._order(partial(self._cancel, tag))
+
+    def declare(self, queue: Queue) -> None:
+        """Declare and bind a queue, now and after each reconnection."""
+        self._order(partial(self._declare_later, queue))
+
+    def purge(self, queue: str) -> None:
+        """Empty a queue of the messages that wait in it."""
+        self._order(partial(self._purge, queue))
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was published is confirmed; False if that took longer than `timeout` seconds."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not (self._orders or self._waiting or self._unconfirmed), timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the connection; what is not confirmed is given up."""
+        self._closing.set()
+        self._wake()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    # -- orders from other threads -----------------------------------------------------------------------------------
+
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.append(order)
+        if not self._woken:
+            self._woken = True
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            connection = self._connection
+            if connection is not None:
+                connection.ioloop.add_callback_threadsafe(self._obey)
+
+    def _obey(self) -> None:
+        self._woken = False
+        while self._orders:
+            self._orders.popleft()()
+        self._report_idle()
+        if self._closing.is_set() and self._connection is not None and self._connection.is_open:
+            self._connection.close()
+
+    # -- the link's thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        wait, told = FIRST_WAIT, False
+        while not self._closing.is_set() and self._failure is None:
+            session = self._session
+            error = self._live()
+            if self._closing.is_set() or self._failure is not None:
+                break
+            if self._session != session:
+                wait, told = FIRST_WAIT, False
+            if not self._first.is_set() and not self._patient:
+                self._failure = error
+                break
+            if not told:
+                log.warning("no connection to the broker, trying again until it is back: %s", error)
+                told = True
+            self._closing.wait(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+        self._first.set()
+        self._report_idle()
+
+    def _live(self) -> DistrenError:
+        """Open the connection and serve it until it ends; what ended it."""
+        ended: list[DistrenError] = []
+
+        def stop(error: DistrenError) -> None:
+            ended.append(error)
+            connection.ioloop.stop()
+
+        def on_failed(_: Any, error: Any) -> None:
+            translated = address.translate(error, self._url)
+            if not isinstance(translated, BrokerUnavailable):
+                self._failure = translated
+            stop(translated)
+
+        def on_closed(_: Any, error: Any) -> None:
+            stop(BrokerUnavailable(f"the broker at {address.shown(self._url)} closed the connection: {error}"))
+
+        connection = SelectConnection(
+            self._parameters,
+            on_open_callback=lambda opened: opened.channel(on_open_callback=self._opened),
+            on_open_error_callback=on_failed,
+            on_close_callback=on_closed,
+        )
+        with self._lock:
+            self._connection = connection
+        try:
+            connection.ioloop.start()
+        finally:
+            with self._lock:
+                self._connection = None
+            self._lost()
+            connection.ioloop.close()
+        return ended[0] if ended else BrokerUnavailable("the connection ended")
+
+    def _opened(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._channel_closed)
+        channel.add_on_return_callback(self._returned)
+        channel.confirm_delivery(self._confirmed)
+        for exchange in self._exchanges:
+            channel.exchange_declare(exchange.name, exchange.kind, durable=True)
+        for queue in self._queues:
+            self._declare(channel, queue)
+        for consumer in self._consumers.values():
+            self._begin(channel, consumer)
+        # The broker answers in order: when this answer comes, all of the above is in force.
+        channel.basic_qos(prefetch_count=0, callback=lambda _: self._ready(channel))
+
+    def _ready(self, channel: Channel) -> None:
+        self._channel = channel
+        self._session += 1
+        self._numbers = itertools.count(1)
+        if self._first.is_set():
+            log.info("connected to the broker again")
+        unconfirmed, self._unconfirmed = list(self._unconfirmed.values()), {}
+        self._by_id.clear()
+        waiting, self._waiting = [*unconfirmed, *self._waiting], deque()
+        for sending in waiting:
+            self._send(sending)
+        if self._on_up is not None:
+            self._on_up()
+        self._first.set()
+        self._obey()
+
+    def _channel_closed(self, channel: Channel, error: Any) -> None:
+        """A channel that the broker closes takes its connection along: both come back together."""
+        if getattr(error, "reply_code", 0) == _RESOURCE_LOCKED:
+            self._failure = Conflict(f"the name is taken: {getattr(error, 'reply_text', error)}")
+        if channel.connection.is_open:
+            if not self._closing.is_set() and self._failure is None:
+                log.warning("the broker closed a channel: %s", error)
+            channel.connection.close()
+
+    def _lost(self) -> None:
+        was_up, self._channel = self._channel is not None, None
+        for sending in [s for s in self._unconfirmed.values() if not s.message.persistent]:
+            self._finish(sending, BrokerUnavailable("the connection to the broker was lost"))
+        self._unconfirmed = {n: s for n, s in self._unconfirmed.items() if s.message.persistent}
+        if was_up and self._on_down is not None:
+            self._on_down()
+
+    # -- consuming ---------------------------------------------------------------------------------------------------
+
+    def _declare_later(self, queue: Queue) -> None:
+        self._queues.append(queue)
+        if self._channel is not None:
+            self._declare(self._channel, queue)
+
+    def _declare(self, channel: Channel, queue: Queue) -> None:
+        channel.queue_declare(
+            queue.name, durable=not queue.exclusive, exclusive=queue.exclusive, arguments=dict(queue.arguments)
+        )
+        for exchange, key in queue.bindings:
+            channel.queue_bind(queue.name, exchange, key)
+
+    def _consume(self, consumer: Consumer) -> None:
+        self._consumers[consumer.tag] = consumer
+        if self._channel is not None:
+            self._begin(self._channel, consumer)
+
+    def _begin(self, channel: Channel, consumer: Consumer) -> None:
+        session = self._session + (0 if self._channel is channel else 1)
+
+        def deliver(_: Any, method: Any, properties: Any, body: bytes) -> None:
+            consumer.on_delivery(
+                Delivery(
+                    body=body,
+                    tag=method.delivery_tag,
+                    session=session,
+                    queue=consumer.queue,
+                    key=method.routing_key,
+                    reply_to=properties.reply_to,
+                    correlation_id=properties.correlation_id,
+                    redelivered=method.redelivered,
+                    headers=properties.headers or {},
+                )
+            )
+
+        if not consumer.automatic:
+            channel.basic_qos(prefetch_count=consumer.prefetch, callback=lambda _: None)
+        channel.basic_consume(
+            consumer.queue, deliver, auto_ack=consumer.automatic, consumer_tag=consumer.tag, callback=lambda _: None
+        )
+
+    def _cancel(self, tag: str) -> None:
+        if self._consumers.pop(tag, None) is not None and self._channel is not None:
+            self._channel.basic_cancel(tag, callback=lambda _: None)
+
+    def _purge(self, queue: str) -> None:
+        if self._channel is not None:
+            self._channel.queue_purge(queue, callback=lambda _: None)
+
+    def _answer(self, delivery: Delivery, answer: str, **flags: Any) -> None:
+        if self._channel is not None and delivery.session == self._session and self._channel.is_open:
+            getattr(self._channel, answer)(delivery.tag, **flags)
+
+    # -- publishing --------------------------------------------------------------------------------------------------
+
+    def _send(self, sending: _Sending) -> None:
+        message, channel = sending.message, self._channel
+        if channel is None or not channel.is_open:
+            if message.persistent:
+                self._waiting.append(sending)
+            else:
+                self._finish(sending, BrokerUnavailable("there is no connection to the broker"))
+            return
+        number = next(self._numbers)
+        sending.returned = None
+        properties = pika.BasicProperties(
+            content_type="application/msgpack",
+            delivery_mode=2 if message.persistent else 1,
+            reply_to=message.reply_to,
+            correlation_id=message.correlation_id,
+            message_id=str(number),
+            type=message.type,
+        )
+        self._unconfirmed[number] = sending
+        self._by_id[str(number)] = sending
+        channel.basic_publish(
+            message.exchange, message.key, message.body, properties, mandatory=sending.done is not None
+        )
+
+    def _returned(self, channel: Channel, method: Any, properties: Any, body: bytes) -> None:
+        sending = self._by_id.get(properties.message_id)
+        if sending is not None:
+            sending.returned = f"no queue takes '{method.routing_key}' at exchange '{method.exchange}'"
+
+    def _confirmed(self, frame: Any) -> None:
+        method = frame.method
+        refused = isinstance(method, pika.spec.Basic.Nack)
+        for number in self._settled(method.delivery_tag, method.multiple):
+            sending = self._unconfirmed.pop(number)
+            self._by_id.pop(str(number), None)
+            if sending.returned is not None:
+                self._finish(sending, NotFound(sending.returned))
+            elif refused:
+                self._finish(sending, BrokerUnavailable("the broker could not take the message"))
+            else:
+                self._finish(sending, None)
+        self._report_idle()
+
+    def _settled(self, tag: int, multiple: bool) -> list[int]:
+        if not multiple:
+            return [tag] if tag in self._unconfirmed else []
+        return list(itertools.takewhile(lambda number: number <= tag, self._unconfirmed))
+
+    @staticmethod
+    def _finish(sending: _Sending, error: DistrenError | None) -> None:
+        if sending.done is not None:
+            sending.done(error)
+
+    def _report_idle(self) -> None:
+        if not (self._orders or self._waiting or self._unconfirmed):
+            with self._idle:
+                self._idle.notify_all()

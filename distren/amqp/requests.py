@@ -1,0 +1,83 @@
+"""Ask the server, and get its reply: requests and replies over one link."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TypeVar
+
+from distren import errors
+from distren.amqp.link import Delivery, Link, Outgoing
+from distren.amqp.topology import DEFAULT, REQUESTS
+from distren.errors import DistrenError, NoAnswer, NotFound
+from distren.wire.codec import Message, decode
+from distren.wire.jobs import Problem
+
+Reply = TypeVar("Reply", bound=Message)
+PATIENCE = 30.0
+"""seconds that a server may take to reply: it is restarted within that time"""
+
+
+class Requester:
+    """Sends requests over `link` and matches the replies that arrive in `reply_queue` (declared by the caller).
+
+    Whoever consumes that queue hands each delivery to `receive`, which tells replies by their correlation id.
+    """
+
+    def __init__(self, link: Link, reply_queue: str) -> None:
+        self._link, self._reply_queue = link, reply_queue
+        self._lock = threading.Lock()
+        self._open: dict[str, Future[bytes]] = {}
+
+    def receive(self, delivery: Delivery) -> bool:
+        """Take `delivery` if it is a reply that somebody waits for."""
+        with self._lock:
+            waiting = self._open.pop(delivery.correlation_id or "", None)
+        if waiting is None:
+            return False
+        waiting.set_result(delivery.body)
+        return True
+
+    def ask(self, message: Message, expect: type[Reply], *, queue: str = REQUESTS, timeout: float = PATIENCE) -> Reply:
+        """Send `message` to `queue` and return the reply.
+
+        Raises the error that the server names, NoAnswer after `timeout` seconds, DecodeError for another reply.
+        """
+        key = uuid.uuid4().hex
+        future: Future[bytes] = Future()
+        with self._lock:
+            self._open[key] = future
+
+        def published(error: DistrenError | None) -> None:
+            if isinstance(error, NotFound):
+                error = NoAnswer(
+                    "no server has ever run on this broker: start one with 'distren up' or 'distren-server'"
+                )
+            if error is not None and not future.done():
+                future.set_exception(error)
+
+        outgoing = Outgoing(
+            exchange=DEFAULT,
+            key=queue,
+            body=message.encode(),
+            reply_to=self._reply_queue,
+            correlation_id=key,
+            type=message.type,
+        )
+        self._link.publish(outgoing, published)
+        try:
+            reply = decode(future.result(timeout))
+        except FutureTimeout as error:
+            raise NoAnswer(
+                f"the server did not answer {message.type} within {timeout:.0f} s: is it running?"
+            ) from error
+        finally:
+            with self._lock:
+                self._open.pop(key, None)
+        if isinstance(reply, Problem):
+            raise errors.by_name(reply.error)(reply.text)
+        if not isinstance(reply, expect):
+            raise errors.DecodeError(f"the server answered {message.type} with {reply.type}")
+        return reply

@@ -1,0 +1,121 @@
+"""What a renderer adapter is: pure functions that know one program. Found through the entry points `distren.renderers`.
+
+An adapter never runs a render itself. It says how the program is called for one frame, what a line of the program's
+output means, and which files must be there afterwards; the worker does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from distren.domain.frameset import FrameSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capability:
+    """Whether the program can run on this machine: its `version`, or in `missing` one line on what to install."""
+
+    version: str | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One frame to render.
+
+    `first` and `last` are the range of the whole animation, which `frame` lies in; `width` and `height` are pixels or
+    None; `inputs` is the folder that the seed is laid out in (read only); `output` an empty folder, the only place to
+    write to and the program's working directory.
+    """
+
+    frame: int
+    first: int
+    last: int
+    width: int | None
+    height: int | None
+    settings: Mapping[str, str]
+    inputs: Path
+    output: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedFile:
+    """A file that the program must have produced: name relative to the output folder; an image where `image` is set."""
+
+    name: str
+    image: bool = False
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """How to run the program: its arguments (the first is the program), what is added to its environment.
+
+    `outputs` are the files that must be there afterwards; `good_statuses` are the exit codes that mean success.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[ExpectedFile, ...] = ()
+    good_statuses: frozenset[int] = frozenset({0})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The frame is `percent` done, 0 to 100."""
+
+    percent: float
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The program says what went wrong; `permanent` where another attempt would fail alike."""
+
+    text: str
+    permanent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What a scene file on a user's disk amounts to: everything needed to make a seed of it.
+
+    `root` is the folder that becomes the seed's root, `files` the paths below it that the scene needs, `settings`
+    what the renderer must know, `frames` and size what the scene itself says, None where it says nothing.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    settings: Mapping[str, str]
+    frames: FrameSet | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+class Renderer(Protocol):
+    """One program that renders. Instances hold no state of a render."""
+
+    @property
+    def name(self) -> str:
+        """The renderer's name in job files, flags and queues: lower-case letters and digits."""
+
+    def probe(self, program: str | None) -> Capability:
+        """Look for the program (`program`: as the worker's owner configured it) and ask for its version."""
+
+    def accepts(self, path: Path) -> bool:
+        """Whether `path` looks like a scene of this renderer (by its name)."""
+
+    def read_scene(self, path: Path) -> Scene:
+        """Find out what a scene file needs. Raises SceneError for a missing scene or a missing file that it names."""
+
+    def check(self, settings: Mapping[str, str]) -> None:
+        """Raise JobFileError where a setting is unknown or has a value that can not be used."""
+
+    def command(self, task: Task, program: str | None) -> Command:
+        """How to render one frame."""
+
+    def read_line(self, line: str) -> Progress | Trouble | None:
+        """What one line of the program's output (without its end) means; None: nothing of interest."""
