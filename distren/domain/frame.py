@@ -86,15 +86,31 @@ def failed(frame: Frame, attempt: Attempt, reason: str, *, retry_at: float | Non
         return frame
     frame = replace(frame, failures=frame.failures + 1, worker=attempt.worker, reason=reason, queue=None)
     if retry_at is None:
-        return replace(frame, state=check(frame.state, FrameState.FAILED), ended=now, token=attempt.token)
-    return replace(frame, state=check(frame.state, FrameState.READY), not_before=retry_at, token=None)
+        state = check(frame.state, FrameState.FAILED)
+        return replace(frame, state=state, started=attempt.started, ended=now, token=attempt.token)
+    return replace(frame, state=check(frame.state, FrameState.READY), not_before=retry_at, started=None, token=None)
+
+
+def requeued(frame: Frame, reason: str) -> Frame:
+    """Its worker went away, and the broker has put the delivery back into the queue: the same issue waits again."""
+    if frame.state is not FrameState.RENDERING:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.QUEUED), worker=None, token=None, reason=reason)
+
+
+def poisoned(frame: Frame, issue: int, reason: str, now: float) -> Frame:
+    """The broker has given this issue up after too many deliveries: the frame fails for good."""
+    if frame.state not in ISSUED or frame.issue != issue:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.FAILED), ended=now, reason=reason, queue=None)
 
 
 def taken_back(frame: Frame, reason: str) -> Frame:
     """Nobody holds the frame any more: it is ready to be issued again, without a failure counted."""
     if frame.state not in ISSUED:
         return frame
-    return replace(frame, state=FrameState.READY, queue=None, worker=None, token=None, reason=reason)
+    state = check(frame.state, FrameState.READY)
+    return replace(frame, state=state, queue=None, worker=None, token=None, started=None, reason=reason)
 
 
 def cancelled(frame: Frame, now: float) -> Frame:
