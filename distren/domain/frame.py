@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from distren.domain.job import Blob
 from distren.domain.states import FRAME_ENDED, ISSUED, FrameState, check
+from distren.errors import Conflict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,9 @@ class Attempt:
 
 
 def issued(frame: Frame, queue: str) -> Frame:
-    """The frame is published to `queue`."""
+    """The frame is published to `queue`; raises Conflict for one that is not ready."""
+    if frame.state is not FrameState.READY:
+        raise Conflict(f"a frame that is {frame.state} can not be issued")
     state = check(frame.state, FrameState.QUEUED)
     return replace(frame, state=state, issue=frame.issue + 1, queue=queue, worker=None, token=None, reason=None)
 
@@ -95,7 +98,8 @@ def requeued(frame: Frame, reason: str) -> Frame:
     """Its worker went away, and the broker has put the delivery back into the queue: the same issue waits again."""
     if frame.state is not FrameState.RENDERING:
         return frame
-    return replace(frame, state=check(frame.state, FrameState.QUEUED), worker=None, token=None, reason=reason)
+    state = check(frame.state, FrameState.QUEUED)
+    return replace(frame, state=state, worker=None, token=None, started=None, reason=reason)
 
 
 def poisoned(frame: Frame, issue: int, reason: str, now: float) -> Frame:

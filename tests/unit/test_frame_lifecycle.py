@@ -98,6 +98,22 @@ def test_a_frame_that_nobody_holds_goes_back_without_a_failure() -> None:
     assert (frame.started, frame.reason) == (None, "its worker is silent")
 
 
+def test_a_delivery_that_the_broker_puts_back_waits_under_the_same_issue() -> None:
+    frame = lifecycle.requeued(rendering(), "its worker went away")
+    assert (frame.state, frame.issue, frame.queue, frame.worker) == (FrameState.QUEUED, 1, QUEUE, None)
+    assert lifecycle.requeued(READY, "its worker went away") == READY
+
+
+def test_a_frame_whose_delivery_the_broker_gave_up_fails() -> None:
+    frame = lifecycle.poisoned(rendering(issue=2), 2, "delivered too often", now=120.0)
+    assert (frame.state, frame.ended, frame.reason) == (FrameState.FAILED, 120.0, "delivered too often")
+
+
+def test_an_earlier_issue_that_the_broker_gave_up_changes_nothing() -> None:
+    assert lifecycle.poisoned(rendering(issue=2), 1, "delivered too often", now=120.0) == rendering(issue=2)
+    assert lifecycle.poisoned(replace(READY, issue=1), 1, "delivered too often", now=120.0).state is FrameState.READY
+
+
 def test_a_retry_starts_afresh_but_keeps_counting_issues() -> None:
     failed = lifecycle.failed(rendering(issue=3), attempt(3), "no light", retry_at=None, now=120.0)
     assert lifecycle.retried(failed) == replace(READY, issue=3)
@@ -127,7 +143,8 @@ class Event:
         return attempt(max(frame.issue - self.late, 1), self.number)
 
 
-KINDS = ["issued"] * 6 + ["started"] * 6 + ["failed"] * 3 + ["taken_back", "completed", "cancelled", "retried"]
+KINDS = ["issued"] * 6 + ["started"] * 6 + ["failed"] * 3 + ["completed", "cancelled", "retried"]
+KINDS += ["taken_back", "requeued", "poisoned"]
 events = st.builds(
     Event,
     kind=st.sampled_from(KINDS),
@@ -153,6 +170,10 @@ def apply(frame: Frame, event: Event, of: Attempt) -> Frame:
             return lifecycle.failed(frame, of, "broken", retry_at=retry_at, now=event.now)
         case "taken_back":
             return lifecycle.taken_back(frame, "nobody holds it")
+        case "requeued":
+            return lifecycle.requeued(frame, "its worker went away")
+        case "poisoned":
+            return lifecycle.poisoned(frame, of.issue, "delivered too often", event.now)
         case "cancelled":
             return lifecycle.cancelled(frame, event.now)
         case _:
@@ -166,7 +187,7 @@ def hold_together(frame: Frame) -> None:
     assert (frame.queue is not None) == (frame.state in ISSUED)
     if frame.state in (FrameState.READY, FrameState.QUEUED):
         assert (frame.token, frame.started) == (None, None)
-    if frame.state in (FrameState.RENDERING, FrameState.DONE, FrameState.FAILED):
+    if frame.state in (FrameState.RENDERING, FrameState.DONE):
         assert None not in (frame.token, frame.started, frame.worker)
 
 

@@ -26,7 +26,7 @@ LAYERS = (
 )
 """Low to high. Parts of one layer may import each other, as long as no circle comes of it."""
 FACE = "distren"
-"""The package's own `__init__`, the face to users: it may import anything, and DistRen takes only its version from it."""
+"""The package's own `__init__`, the face to users: it may import anything; DistRen itself imports only its version."""
 
 
 def modules(package: Path) -> dict[str, ast.Module]:
