@@ -217,6 +217,10 @@ class Link:
         """Empty a queue of the messages that wait in it."""
         self._order(partial(self._purge, queue))
 
+    def count(self, queue: str, on_count: Callable[[int], None]) -> None:
+        """Ask how many messages wait in a queue that is declared here; `on_count` runs in the link's thread."""
+        self._order(partial(self._count, queue, on_count))
+
     def flush(self, timeout: float) -> bool:
         """Wait until all that was published is confirmed; False if that took longer than `timeout` seconds."""
         with self._idle:
@@ -403,6 +407,12 @@ class Link:
     def _purge(self, queue: str) -> None:
         if self._channel is not None:
             self._channel.queue_purge(queue, callback=lambda _: None)
+
+    def _count(self, queue: str, on_count: Callable[[int], None]) -> None:
+        if self._channel is not None:
+            self._channel.queue_declare(
+                queue, passive=True, callback=lambda frame: on_count(frame.method.message_count)
+            )
 
     def _answer(self, delivery: Delivery, answer: str, **flags: Any) -> None:
         if self._channel is not None and delivery.session == self._session and self._channel.is_open:

@@ -102,3 +102,7 @@ class Stop(Message, type="frame.stop"):
 
     job: Id
     frames: list[Id] | None = None
+
+
+class ReportWanted(Message, type="worker.report_wanted"):
+    """Server → every worker: report now; a server that has just started does not know who is there."""

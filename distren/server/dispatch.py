@@ -1,0 +1,83 @@
+"""Decides which ready frame is published to which class, and when: a window of work, never the backlog.
+
+A class's window is what its workers take at once plus about a second of work, so that no slot waits for the server
+while the order of all other frames stays in the database, where priority, pause and cancel act on it at once.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sqlalchemy import Connection
+
+from distren.amqp.topology import FRAMES
+from distren.domain.frame import Frame
+from distren.domain.states import FrameState
+from distren.server.fleet import Fleet, WorkerClass
+from distren.server.lifecycle import Lifecycle
+from distren.storage import frames as frame_rows
+from distren.storage import jobs as job_rows
+from distren.storage.jobs import Job
+from distren.wire.fields import Blob
+from distren.wire.frames import Render
+
+AHEAD = 1.0
+"""seconds of work that a queue holds beyond what its workers have taken"""
+_LARGEST_WINDOW = 5_000
+
+Owing = tuple[str, str, bytes]
+"""exchange, routing key and body of a message that the transaction owes to the broker"""
+
+
+def window(one: WorkerClass, rate: float) -> int:
+    """How many frames may be issued to a class at a time, at `rate` frames per second."""
+    ahead = max(one.slots, math.ceil(rate * AHEAD))
+    return min(one.room + ahead, _LARGEST_WINDOW)
+
+
+def fill(connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: float, steady: float) -> list[Owing]:
+    """Issue ready frames to every class whose window has room; returns the messages.
+
+    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds.
+    """
+    classes = fleet.classes(steady)
+    if not classes:
+        return []
+    issued = frame_rows.issued_by_queue(connection)
+    free = {queue: window(one, fleet.rate(queue, steady)) - issued.get(queue, 0) for queue, one in classes.items()}
+    owing: list[Owing] = []
+    if not any(room > 0 for room in free.values()):
+        return owing
+    for job in job_rows.in_turn(connection):
+        able = [queue for queue, one in classes.items() if free[queue] > 0 and _can(one, job)]
+        if not job.counts[FrameState.READY] or not able:
+            continue
+        limit = sum(free[queue] for queue in able)
+        for stored in frame_rows.ready(connection, job.id, now=now, limit=limit):
+            queue = max(able, key=lambda name: free[name])
+            free[queue] -= 1
+            owing.append((FRAMES, queue, message(job, lifecycle.issue(stored, queue)).encode()))
+        if all(room <= 0 for room in free.values()):
+            break
+    return owing
+
+
+def _can(one: WorkerClass, job: Job) -> bool:
+    return one.pool == job.pool and job.renderer in one.renderers
+
+
+def message(job: Job, frame: Frame) -> Render:
+    """What a worker needs to know to render `frame`."""
+    return Render(
+        job=job.id,
+        frame=frame.id,
+        issue=frame.issue,
+        renderer=job.renderer,
+        manifest=Blob.of(job.manifest),
+        first=job.first,
+        last=job.last,
+        width=job.width,
+        height=job.height,
+        settings=dict(job.settings),
+        time_limit=job.time_limit,
+    )

@@ -1,0 +1,115 @@
+"""What the server knows of its workers: their reports, the classes that they form, and how fast each class is."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from distren.wire.frames import Report
+
+REPORT_EVERY = 5.0
+"""seconds between a worker's reports"""
+SILENT_AFTER = 3 * REPORT_EVERY + 1
+"""seconds: three missed reports; a worker that is silent for so long gets no more frames"""
+_RATE_OVER = 5.0
+"""seconds over which a class's speed is measured"""
+ENDED = "ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerClass:
+    """The workers that share a queue. `room`: frames that they take at once; `slots`: frames they render at once."""
+
+    queue: str
+    pool: str
+    renderers: Mapping[str, str]
+    room: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A worker's last report, and when it came by the server's steady clock (seconds)."""
+
+    report: Report
+    at: float
+
+
+class Fleet:
+    """The workers that report. Times are of a steady clock, in seconds: a jump of the wall clock changes nothing."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Seen] = {}
+        self._finished: dict[str, deque[tuple[float, int]]] = {}
+
+    def hear(self, report: Report, now: float) -> bool:
+        """Take a report; True if it changes what a class can take, or if the worker is new."""
+        before = self._seen.get(report.worker)
+        self._seen[report.worker] = Seen(report, now)
+        if before is None or now - before.at > SILENT_AFTER:
+            return True
+        old = before.report
+        return (old.queue, old.room, old.slots, old.state) != (report.queue, report.room, report.slots, report.state)
+
+    def alive(self, now: float) -> list[Report]:
+        """The reports of the workers that are at work."""
+        return [
+            seen.report for seen in self._seen.values() if now - seen.at <= SILENT_AFTER and seen.report.state != ENDED
+        ]
+
+    def is_alive(self, worker: str, now: float) -> bool:
+        seen = self._seen.get(worker)
+        return seen is not None and now - seen.at <= SILENT_AFTER and seen.report.state != ENDED
+
+    def last(self, worker: str) -> Seen | None:
+        """The worker's last report, however old; None where it has not reported to this server process."""
+        return self._seen.get(worker)
+
+    def classes(self, now: float) -> dict[str, WorkerClass]:
+        """The classes that have workers, by queue; a worker that drains takes nothing."""
+        found: dict[str, WorkerClass] = {}
+        for report in self.alive(now):
+            taking = report.state == "working"
+            before = found.get(report.queue)
+            found[report.queue] = WorkerClass(
+                queue=report.queue,
+                pool=report.pool,
+                renderers=report.renderers,
+                room=(report.room if taking else 0) + (before.room if before else 0),
+                slots=(report.slots if taking else 0) + (before.slots if before else 0),
+            )
+        return {queue: one for queue, one in found.items() if one.slots}
+
+    def holds(self, job: int, frame: int) -> bool:
+        """Whether any worker, by its last report, has the frame in its hands."""
+        return any((job, frame) in seen.report.held_frames for seen in self._seen.values())
+
+    def finished(self, queue: str, frames: int, now: float) -> None:
+        """Count frames that a class has finished."""
+        self._finished.setdefault(queue, deque()).append((now, frames))
+
+    def rate(self, queue: str, now: float) -> float:
+        """Frames per second that a class has finished lately."""
+        recent = self._finished.get(queue, deque())
+        while recent and now - recent[0][0] > _RATE_OVER:
+            recent.popleft()
+        if not recent:
+            return 0.0
+        return sum(count for _, count in recent) / max(now - recent[0][0], 0.5)
+
+    def can_render(self, renderer: str, pool: str, now: float) -> bool:
+        """Whether a worker of the pool has the renderer."""
+        return any(report.pool == pool and renderer in report.renderers for report in self.alive(now))
+
+    def renderers(self, now: float) -> dict[str, int]:
+        """How many workers have each renderer."""
+        found: dict[str, int] = {}
+        for report in self.alive(now):
+            for name in report.renderers:
+                found[name] = found.get(name, 0) + 1
+        return found
+
+    def queues(self, now: float) -> set[str]:
+        """The queues whose class has somebody alive, if only to finish what it holds."""
+        return {report.queue for report in self.alive(now)}

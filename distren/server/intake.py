@@ -1,0 +1,70 @@
+"""Takes a job in: validates everything before it believes anything, then records it in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from distren.domain.job import Blob, InputFile, JobSpec
+from distren.errors import InputError, JobFileError, NotFound, RendererUnavailable
+from distren.jobfile.manifest import JOB_FILE, LARGEST_MANIFEST, read_manifest
+from distren.jobfile.reader import LARGEST_JOB_FILE, read_jobfile
+from distren.renderers import registry
+from distren.server.fleet import Fleet
+from distren.storage import jobs as job_rows
+from distren.storage.blobstore import BlobStore
+from distren.wire.jobs import Submit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """A job as it was sent, and found to be good."""
+
+    spec: JobSpec
+    manifest: Blob
+    inputs: tuple[InputFile, ...]
+
+
+def read_seed(store: BlobStore, manifest: Blob) -> Seed:
+    """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
+    inputs = tuple(read_manifest(_read(store, manifest, "the manifest", LARGEST_MANIFEST)))
+    for file in inputs:
+        if not store.has(file.blob.digest):
+            raise NotFound(f"the file '{file.path}' was not uploaded: submit the job again")
+    job_file = next(file for file in inputs if file.path == JOB_FILE)
+    spec = read_jobfile(_read(store, job_file.blob, JOB_FILE, LARGEST_JOB_FILE))
+    return Seed(spec=spec, manifest=manifest, inputs=inputs)
+
+
+def _read(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
+    if not store.has(blob.digest):
+        raise NotFound(f"{what} was not uploaded: submit the job again")
+    path = store.path(blob.digest)
+    if path.stat().st_size > largest:
+        raise InputError(f"{what} is larger than the limit of {largest} bytes")
+    return path.read_bytes()
+
+
+def check_renderer(spec: JobSpec, fleet: Fleet, now: float) -> None:
+    """Raise RendererUnavailable for a renderer that nobody knows, JobFileError for settings that it refuses."""
+    adapter = registry.installed().get(spec.renderer)
+    known = sorted({*registry.installed(), *fleet.renderers(now)})
+    if spec.renderer not in known:
+        raise RendererUnavailable(
+            f"no renderer is called '{spec.renderer}' here; there are: {', '.join(known) or 'none'}"
+        )
+    if adapter is not None:
+        try:
+            adapter.check(spec.settings)
+        except JobFileError as error:
+            raise JobFileError(f"{spec.renderer}: {error}") from error
+
+
+def record(connection: Connection, request: Submit, seed: Seed, now: float) -> tuple[int, int]:
+    """Write the job, unless its key says that it is there already; returns its id and its number of frames."""
+    known = job_rows.by_key(connection, request.key)
+    if known is not None:
+        return known.id, known.counts.total
+    job = job_rows.add(connection, seed.spec, key=request.key, manifest=seed.manifest, inputs=seed.inputs, now=now)
+    return job, len(seed.spec.frames)

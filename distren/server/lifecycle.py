@@ -1,0 +1,293 @@
+"""Changes the states of frames and jobs: the only code that does. One object lives for one transaction.
+
+Rows are read, pure functions of `distren.domain` decide what becomes of them, and `save` writes the outcome with the
+attempts, the jobs' counts and their states.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection
+
+from distren.domain import frame as frame_rules
+from distren.domain.frame import Attempt, Frame
+from distren.domain.progress import Counts, outcome
+from distren.domain.retries import retry_at
+from distren.domain.states import FRAME_ENDED, JOB_ENDED, AttemptState, FrameState, JobState, check_job
+from distren.errors import Conflict, NotFound
+from distren.storage import attempts as attempt_rows
+from distren.storage import frames as frame_rows
+from distren.storage import jobs as job_rows
+from distren.storage.attempts import AttemptRecord
+from distren.storage.frames import Stored
+from distren.storage.jobs import Job
+from distren.wire.frames import Completed, Failed, Render, Started
+
+Key = tuple[int, int]
+Event = Started | Completed | Failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """What a transaction changed: the frames and jobs as they are now, and the results by queue for the rates."""
+
+    frames: Collection[Stored] = ()
+    jobs: Collection[Job] = ()
+    retries: Collection[float] = ()
+    finished_by_queue: Counter[str] = field(default_factory=Counter)
+
+
+class Lifecycle:
+    """The frames and jobs that one transaction works on."""
+
+    def __init__(self, connection: Connection, now: float) -> None:
+        self._connection, self._now = connection, now
+        self._frames: dict[Key, Stored] = {}
+        self._before: dict[Key, Frame] = {}
+        self._attempts: dict[str, AttemptRecord] = {}
+        self._new: dict[str, None] = {}
+        self._touched: dict[str, None] = {}
+        self._jobs: dict[int, Job] = {}
+        self._changed_jobs: dict[int, None] = {}
+        self._retries: list[float] = []
+        self._finished: Counter[str] = Counter()
+
+    # -- what workers say --------------------------------------------------------------------------------------------
+
+    def apply(self, events: Collection[Event]) -> None:
+        """Apply what workers say, in the order in which it arrived; what is late or unknown changes nothing."""
+        self._load((event.job, event.frame) for event in events)
+        self._attempts.update(attempt_rows.load(self._connection, {event.token for event in events}))
+        for event in events:
+            stored = self._frames.get((event.job, event.frame))
+            if stored is None:
+                continue
+            attempt = Attempt(issue=event.issue, token=event.token, worker=event.worker, started=event.started)
+            self._hear_of(stored, attempt)
+            if isinstance(event, Started):
+                self._set(stored.frame, frame_rules.started(stored.frame, attempt))
+            elif isinstance(event, Completed):
+                self._complete(stored.frame, attempt, event)
+            else:
+                self._fail(stored.frame, attempt, event)
+
+    def _hear_of(self, stored: Stored, attempt: Attempt) -> None:
+        """Number an attempt that is new; the frame's attempt until then is lost if it was under way."""
+        frame = stored.frame
+        if attempt.token in self._attempts:
+            return
+        number = stored.attempts + 1
+        self._frames[frame.job, frame.id] = replace(stored, attempts=number)
+        self._before.setdefault((frame.job, frame.id), frame)
+        self._new[attempt.token] = None
+        self._attempts[attempt.token] = AttemptRecord(
+            token=attempt.token,
+            job=frame.job,
+            frame=frame.id,
+            number=number,
+            issue=attempt.issue,
+            worker=attempt.worker,
+            state=AttemptState.RENDERING,
+            started=attempt.started,
+        )
+        if frame.token is not None and attempt.issue == frame.issue:
+            self._end_attempt(frame.token, AttemptState.LOST, reason="another worker took the frame over")
+
+    def _complete(self, frame: Frame, attempt: Attempt, event: Completed) -> None:
+        after = frame_rules.completed(frame, attempt, event.result.value(), self._now)
+        won = after is not frame
+        state = AttemptState.DONE if won else AttemptState.DROPPED
+        if won and frame.queue is not None:
+            self._finished[frame.queue] += 1
+        if frame.token not in (None, event.token):
+            self._end_attempt(frame.token, AttemptState.LOST, reason="another worker was faster")
+        self._end_attempt(event.token, state, seconds=event.seconds, log=event.log)
+        self._set(frame, after)
+
+    def _fail(self, frame: Frame, attempt: Attempt, event: Failed) -> None:
+        self._end_attempt(event.token, AttemptState.FAILED, seconds=event.seconds, log=event.log, reason=event.reason)
+        again = retry_at(
+            failures=frame.failures + 1,
+            attempts=self.job(frame.job).attempts,
+            permanent=event.permanent,
+            now=self._now,
+            jitter=random.random(),
+        )
+        after = frame_rules.failed(frame, attempt, event.reason, retry_at=again, now=self._now)
+        if after is not frame and again is not None:
+            self._retries.append(again)
+        self._set(frame, after)
+
+    def _end_attempt(
+        self,
+        token: str,
+        state: AttemptState,
+        *,
+        seconds: float | None = None,
+        log: bytes | None = None,
+        reason: str | None = None,
+    ) -> None:
+        if token not in self._attempts:
+            self._attempts.update(attempt_rows.load(self._connection, {token}))
+        record = self._attempts.get(token)
+        if record is None or (record.state is not AttemptState.RENDERING and state is AttemptState.LOST):
+            return
+        if record.state in (AttemptState.DONE, AttemptState.DROPPED, AttemptState.FAILED):
+            return  # said twice
+        self._attempts[token] = replace(
+            record, state=state, ended=self._now, seconds=seconds, log=log or None, reason=reason
+        )
+        self._touched[token] = None
+
+    def poison(self, render: Render, reason: str) -> None:
+        """The broker has given up on this issue of a frame."""
+        self._load([(render.job, render.frame)])
+        stored = self._frames.get((render.job, render.frame))
+        if stored is not None:
+            self._set(stored.frame, frame_rules.poisoned(stored.frame, render.issue, reason, self._now))
+
+    # -- what the server decides -------------------------------------------------------------------------------------
+
+    def issue(self, stored: Stored, queue: str) -> Frame:
+        """Issue a ready frame to a queue; the caller owes the broker the message in the same transaction."""
+        key = (stored.frame.job, stored.frame.id)
+        stored = self._frames.setdefault(key, stored)
+        self._set(stored.frame, frame_rules.issued(stored.frame, queue))
+        return self._frames[key].frame
+
+    def take_back(self, stored: Stored, reason: str) -> None:
+        """Nobody holds this frame any more."""
+        self._withdraw(stored, lambda frame: frame_rules.taken_back(frame, reason), reason)
+
+    def requeue(self, stored: Stored, reason: str) -> None:
+        """The frame's worker is gone; the broker has put its delivery back."""
+        self._withdraw(stored, lambda frame: frame_rules.requeued(frame, reason), reason)
+
+    def _withdraw(self, stored: Stored, rule: Callable[[Frame], Frame], reason: str) -> None:
+        key = (stored.frame.job, stored.frame.id)
+        frame = self._frames.setdefault(key, stored).frame
+        if frame.token is not None:
+            self._end_attempt(frame.token, AttemptState.LOST, reason=reason)
+        self._set(frame, rule(frame))
+
+    # -- what people ask for -----------------------------------------------------------------------------------------
+
+    def cancel(self, job: int, wanted: Iterable[range] | None) -> None:
+        """Call off a job, or some of its frames; what has ended stays as it is."""
+        if wanted is None:
+            self._set_job(job, check_job(self.job(job).state, JobState.CANCELLED))
+        self._each(job, wanted, lambda frame: frame_rules.cancelled(frame, self._now))
+
+    def retry(self, job: int, wanted: Iterable[range] | None) -> None:
+        """Render frames again: those named, or all that failed or were called off."""
+        record = self.job(job)
+
+        def rule(frame: Frame) -> Frame:
+            again = wanted is not None or frame.state in (FrameState.FAILED, FrameState.CANCELLED)
+            return frame_rules.retried(frame) if again else frame
+
+        if record.state in JOB_ENDED:
+            self._set_job(job, JobState.ACTIVE)
+        self._each(job, wanted, rule)
+
+    def pause(self, job: int) -> None:
+        """Keep the job's frames back; those that are rendered now finish."""
+        self._set_job(job, check_job(self.job(job).state, JobState.PAUSED))
+
+    def resume(self, job: int) -> None:
+        self._set_job(job, check_job(self.job(job).state, JobState.ACTIVE))
+
+    def set_priority(self, job: int, priority: int) -> None:
+        if self.job(job).state in JOB_ENDED:
+            raise Conflict(f"job {job} has ended: its priority changes nothing any more")
+        job_rows.set_priority(self._connection, job, priority)
+        self._jobs[job] = replace(self.job(job), priority=priority)
+        self._changed_jobs[job] = None
+
+    def _each(self, job: int, wanted: Iterable[range] | None, rule: Callable[[Frame], Frame]) -> None:
+        ranges = None if wanted is None else list(wanted)
+        for page in frame_rows.pages(self._connection, job):
+            for stored in page:
+                if ranges is None or any(stored.frame.id in numbers for numbers in ranges):
+                    self._frames.setdefault((job, stored.frame.id), stored)
+                    self._set(stored.frame, rule(stored.frame))
+        if job not in self._changed_jobs and not any(key[0] == job for key in self._before):
+            named = "" if ranges is None else " among those named"
+            raise Conflict(f"job {job} has no frame{named} that this would change")
+
+    # -- reading and writing -----------------------------------------------------------------------------------------
+
+    def job(self, number: int) -> Job:
+        """The job's record; raises NotFound."""
+        if number not in self._jobs:
+            found = job_rows.by_id(self._connection, number)
+            if found is None:
+                raise NotFound(f"there is no job {number}: 'distren jobs' lists the jobs")
+            self._jobs[number] = found
+        return self._jobs[number]
+
+    def frame(self, job: int, number: int) -> Frame:
+        """The frame's record; raises NotFound."""
+        self.job(job)
+        self._load([(job, number)])
+        if (job, number) not in self._frames:
+            raise NotFound(f"job {job} has no frame {number}: 'distren frames {job}' lists its frames")
+        return self._frames[job, number].frame
+
+    def _load(self, keys: Iterable[Key]) -> None:
+        missing = {key for key in keys if key not in self._frames}
+        self._frames.update(frame_rows.load(self._connection, missing))
+
+    def _set(self, before: Frame, after: Frame) -> None:
+        if after is before:
+            return
+        key = (before.job, before.id)
+        self._before.setdefault(key, before)
+        self._frames[key] = replace(self._frames[key], frame=after)
+        ended = after.state in FRAME_ENDED and before.state not in FRAME_ENDED
+        if ended and after.state is FrameState.CANCELLED and before.token is not None:
+            self._end_attempt(before.token, AttemptState.DROPPED, reason="the frame was called off")
+
+    def _set_job(self, job: int, state: JobState) -> None:
+        record = self.job(job)
+        ended = self._now if state in JOB_ENDED else None
+        job_rows.set_state(self._connection, job, state, ended)
+        self._jobs[job] = replace(record, state=state, ended=ended)
+        self._changed_jobs[job] = None
+
+    def save(self) -> Changed:
+        """Write everything; what changed is returned, to be told to others after the commit."""
+        changed = [self._frames[key] for key in self._before]
+        frame_rows.save(self._connection, changed)
+        attempt_rows.save(
+            self._connection,
+            [self._attempts[token] for token in self._new],
+            [self._attempts[token] for token in self._touched if token not in self._new],
+        )
+        self._save_counts()
+        return Changed(
+            frames=changed,
+            jobs=[self._jobs[job] for job in self._changed_jobs],
+            retries=self._retries,
+            finished_by_queue=self._finished,
+        )
+
+    def _save_counts(self) -> None:
+        moves: defaultdict[int, Counter[FrameState]] = defaultdict(Counter)
+        for key, before in self._before.items():
+            moves[key[0]][before.state] -= 1
+            moves[key[0]][self._frames[key].frame.state] += 1
+        for job, delta in moves.items():
+            record = self.job(job)
+            counts = Counts({state: record.counts[state] + delta[state] for state in FrameState})
+            if any(delta.values()):
+                job_rows.set_counts(self._connection, job, counts)
+            self._jobs[job] = replace(record, counts=counts)
+            self._changed_jobs[job] = None
+            state = outcome(record.state, counts)
+            if state is not record.state:
+                self._set_job(job, state)

@@ -1,0 +1,128 @@
+"""Answers clients: each request type has one function from (server's state, message) to the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from distren import __version__
+from distren.errors import DecodeError, InputError
+from distren.server import intake, views
+from distren.server.lifecycle import Changed, Lifecycle
+from distren.storage import attempts as attempt_rows
+from distren.storage import frames as frame_rows
+from distren.storage import jobs as job_rows
+from distren.storage import workers as worker_rows
+from distren.wire import jobs as wire
+from distren.wire.codec import Message
+
+if TYPE_CHECKING:
+    from distren.server.state import State
+
+Handler = Callable[["State", Any], Message]
+
+
+def answer(state: State, message: Message) -> Message:
+    """The reply to a request; raises DistrenError, which the caller sends as a Problem."""
+    handler = _HANDLERS.get(type(message))
+    if handler is None:
+        raise DecodeError(f"a server does not answer messages of type {message.type}")
+    return handler(state, message)
+
+
+def _describe(state: State, message: wire.Describe) -> Message:
+    return wire.Description(server=state.name, software=__version__, renderers=state.fleet.renderers(state.steady()))
+
+
+def _submit(state: State, message: wire.Submit) -> Message:
+    seed = intake.read_seed(state.store, message.manifest.value())
+    intake.check_renderer(seed.spec, state.fleet, state.steady())
+    with state.engine.begin() as connection:
+        job, frames = intake.record(connection, message, seed, state.now())
+        record = job_rows.by_id(connection, job)
+    if record is not None:
+        state.changed.append(Changed(jobs=[record]))
+    return wire.Submitted(server=state.name, job=job, frames=frames)
+
+
+def _list_jobs(state: State, message: wire.ListJobs) -> Message:
+    with state.engine.begin() as connection:
+        found = job_rows.newest(connection, before=message.before, limit=message.limit)
+    return wire.Jobs(server=state.name, jobs=[state.job_info(job) for job in found])
+
+
+def _show_job(state: State, message: wire.ShowJob) -> Message:
+    with state.engine.begin() as connection:
+        job = Lifecycle(connection, state.now()).job(message.job)
+    return wire.ShownJob(server=state.name, job=state.job_info(job))
+
+
+def _list_frames(state: State, message: wire.ListFrames) -> Message:
+    with state.engine.begin() as connection:
+        Lifecycle(connection, state.now()).job(message.job)
+        found = frame_rows.of_job(
+            connection, message.job, after=message.after, limit=message.limit + 1, states=message.states
+        )
+    shown = [views.frame_info(stored, state.progress) for stored in found[: message.limit]]
+    return wire.Frames(frames=shown, more=len(found) > message.limit)
+
+
+def _list_attempts(state: State, message: wire.ListAttempts) -> Message:
+    with state.engine.begin() as connection:
+        Lifecycle(connection, state.now()).frame(message.job, message.frame)
+        found = attempt_rows.of_frame(connection, message.job, message.frame)
+    return wire.Attempts(attempts=[views.attempt_info(record) for record in found])
+
+
+def _list_workers(state: State, message: wire.ListWorkers) -> Message:
+    now = state.steady()
+    with state.engine.begin() as connection:
+        known = worker_rows.all_known(connection)
+        done = attempt_rows.done_by_worker(connection)
+    shown = [
+        views.worker_info(
+            record,
+            state.fleet.last(record.name),
+            alive=state.fleet.is_alive(record.name, now),
+            done=done.get(record.name, 0),
+        )
+        for record in known
+    ]
+    return wire.Workers(workers=sorted(shown, key=lambda one: (one.state in ("silent", "ended"), one.worker)))
+
+
+def _change(state: State, message: wire.Change) -> Message:
+    ranges = None if message.frames is None else [range(first, last + 1, step) for first, last, step in message.frames]
+    with state.engine.begin() as connection:
+        lifecycle = Lifecycle(connection, state.now())
+        match message.action:
+            case "cancel":
+                lifecycle.cancel(message.job, ranges)
+            case "retry":
+                lifecycle.retry(message.job, ranges)
+            case "pause":
+                lifecycle.pause(message.job)
+            case "resume":
+                lifecycle.resume(message.job)
+            case "priority":
+                if message.priority is None:
+                    raise InputError("a change of priority names the new priority, 0 to 100")
+                lifecycle.set_priority(message.job, message.priority)
+        changed = lifecycle.save()
+        job = lifecycle.job(message.job)
+    state.changed.append(changed)
+    if message.action in ("cancel", "pause", "priority"):
+        state.rearrange(message)
+    return wire.ShownJob(server=state.name, job=state.job_info(job))
+
+
+_HANDLERS: dict[type[Message], Handler] = {
+    wire.Describe: _describe,
+    wire.Submit: _submit,
+    wire.ListJobs: _list_jobs,
+    wire.ShowJob: _show_job,
+    wire.ListFrames: _list_frames,
+    wire.ListAttempts: _list_attempts,
+    wire.ListWorkers: _list_workers,
+    wire.Change: _change,
+}

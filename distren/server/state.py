@@ -1,0 +1,66 @@
+"""What the parts of a server share: its name, its stores, its clocks, and what it knows of its workers."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from distren.server import views
+from distren.server.fleet import Fleet
+from distren.server.lifecycle import Changed
+from distren.storage.blobstore import BlobStore
+from distren.storage.jobs import Job
+from distren.wire.jobs import Change, JobInfo
+
+_RATE_OVER = 10.0
+"""seconds over which a job's speed is measured"""
+
+
+class Rates:
+    """How many frames of each job became done lately."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, deque[tuple[float, int]]] = {}
+
+    def count(self, job: int, frames: int, now: float) -> None:
+        self._done.setdefault(job, deque()).append((now, frames))
+
+    def of(self, job: int, now: float) -> float:
+        """Frames per second."""
+        recent = self._done.get(job)
+        while recent and now - recent[0][0] > _RATE_OVER:
+            recent.popleft()
+        if not recent:
+            self._done.pop(job, None)
+            return 0.0
+        return sum(count for _, count in recent) / max(now - recent[0][0], 1.0)
+
+
+@dataclass
+class State:
+    """`now` is the wall clock, `steady` one that never jumps; both in seconds.
+
+    `changed` collects what transactions changed until it is told to listeners; `rearrange` is called after a change
+    that makes frames in queues stand there wrongly; `opened` is the steady time of the start.
+    """
+
+    name: str
+    engine: Engine
+    store: BlobStore
+    rearrange: Callable[[Change], None]
+    fleet: Fleet = field(default_factory=Fleet)
+    rates: Rates = field(default_factory=Rates)
+    progress: dict[tuple[int, int], float] = field(default_factory=dict)
+    changed: list[Changed] = field(default_factory=list)
+    now: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+    opened: float = field(default_factory=time.monotonic)
+
+    def job_info(self, job: Job) -> JobInfo:
+        """The job as a client sees it."""
+        now = self.steady()
+        return views.job_info(job, rate=self.rates.of(job.id, now), why=views.why_waiting(job, self.fleet, now))

@@ -1,0 +1,154 @@
+"""The change of a turn: events applied, what stands wrongly taken back, ready frames issued; one transaction."""
+
+from __future__ import annotations
+
+import heapq
+
+from sqlalchemy import Connection
+
+from distren.amqp.link import Link
+from distren.domain.states import FrameState
+from distren.server import dispatch
+from distren.server.fleet import SILENT_AFTER
+from distren.server.lifecycle import Changed, Event, Lifecycle
+from distren.server.reconcile import Reconciler
+from distren.server.relay import Relay
+from distren.server.state import State
+from distren.storage import frames as frame_rows
+from distren.storage import outbox
+from distren.storage import workers as worker_rows
+from distren.storage.workers import WorkerRecord
+from distren.wire.frames import Render, Report
+
+_FORGET_AFTER = 7 * 24 * 3600.0
+"""seconds after which a worker that has gone is no longer listed"""
+
+
+class Turns:
+    """Makes one change after the other. `wanted` asks for a turn although nothing has arrived."""
+
+    def __init__(self, state: State, relay: Relay, link: Link) -> None:
+        self._state, self._relay, self._link = state, relay, link
+        self._reconciler = Reconciler(state.name, state.fleet)
+        self._retries: list[float] = []
+        self._unsaved: dict[str, Report] = {}
+        self._withdraw_all = False
+        self.wanted = True
+
+    def resume(self) -> None:
+        """After a start: send what is owed, and remember when retries are due."""
+        with self._state.engine.begin() as connection:
+            self._retries = frame_rows.retry_times(connection, self._state.now())
+            heapq.heapify(self._retries)
+            for queue in frame_rows.issued_by_queue(connection):
+                self._relay.declare(queue)
+            self._relay.resume(connection)
+
+    @property
+    def next_retry(self) -> float | None:
+        """Wall-clock time at which the next failed frame may be tried again."""
+        return self._retries[0] if self._retries else None
+
+    def fleet_changed(self, report: Report) -> None:
+        """A worker has come, gone or changed what it takes."""
+        self._unsaved[report.worker] = report
+        self.wanted = True
+
+    def withdraw_queues(self) -> None:
+        """Take back, with the next turn, every frame that waits in a queue: the order has changed."""
+        self._withdraw_all = self.wanted = True
+
+    def commit(self, events: list[Event], poisoned: list[Render], *, tick: bool) -> None:
+        """Make the turn's change. Raises SQLAlchemy's DBAPIError; then nothing has changed, and it can be repeated."""
+        state, now, steady = self._state, self._state.now(), self._state.steady()
+        with state.engine.begin() as connection:
+            applied = _apply(connection, events, poisoned, now)
+            for queue, count in applied.finished_by_queue.items():
+                state.fleet.finished(queue, count, steady)
+            withdrawing = Lifecycle(connection, now)
+            emptied = self._withdraw(connection, withdrawing, tick=tick, steady=steady)
+            withdrawn = withdrawing.save()
+            mending = Lifecycle(connection, now)
+            if tick:
+                self._reconciler.check(mending, frame_rows.issued(connection), now=now, steady=steady)
+            mended = mending.save()
+            issuing = Lifecycle(connection, now)
+            owing = dispatch.fill(connection, issuing, state.fleet, now=now, steady=steady)
+            issued = issuing.save()
+            owed = outbox.add(connection, owing)
+            self._relay.settle(connection)
+            self._save_workers(connection, tick=tick)
+        for queue in emptied:
+            self._link.purge(queue)
+        self._relay.send(owed)
+        self._committed([applied, withdrawn, mended, issued], now)
+        if tick:
+            self._count_queues()
+
+    def _committed(self, changes: list[Changed], now: float) -> None:
+        self.wanted = self._withdraw_all = False
+        self._state.changed += changes
+        while self._retries and self._retries[0] <= now:
+            heapq.heappop(self._retries)
+        for changed in changes:
+            for due in changed.retries:
+                heapq.heappush(self._retries, due)
+
+    def _withdraw(self, connection: Connection, lifecycle: Lifecycle, *, tick: bool, steady: float) -> set[str]:
+        """Take back the frames that wait in queues that are to be emptied, or that nobody consumes any more."""
+        if not (self._withdraw_all or tick):
+            return set()
+        alive = self._state.fleet.queues(steady)
+        found = frame_rows.issued_by_queue(connection)
+        queues = {queue for queue in found if self._withdraw_all or self._abandoned(queue, alive, steady)}
+        reason = "its place in the order changed" if self._withdraw_all else "no worker of its class is there"
+        for queue in queues:
+            for stored in frame_rows.issued(connection, queue=queue):
+                if stored.frame.state is FrameState.QUEUED:
+                    lifecycle.take_back(stored, reason)
+        return queues
+
+    def _abandoned(self, queue: str, alive: set[str], steady: float) -> bool:
+        """A queue without workers; for a while after the start they may only not have reported yet."""
+        return queue not in alive and steady - self._state.opened > SILENT_AFTER
+
+    def _count_queues(self) -> None:
+        with self._state.engine.begin() as connection:
+            queues = list(frame_rows.issued_by_queue(connection))
+        for queue in queues:
+            self._relay.declare(queue)
+            self._link.count(queue, lambda messages, queue=queue: self._reconciler.counted(queue, messages))  # type: ignore[misc]
+
+    def _save_workers(self, connection: Connection, *, tick: bool) -> None:
+        if tick:
+            worker_rows.forget(connection, before=self._state.now() - _FORGET_AFTER)
+            for report in self._state.fleet.alive(self._state.steady()):
+                self._unsaved[report.worker] = report
+        for report in self._unsaved.values():
+            worker_rows.save(connection, _record(report, self._state.now()))
+        self._unsaved.clear()
+
+
+def _apply(connection: Connection, events: list[Event], poisoned: list[Render], now: float) -> Changed:
+    lifecycle = Lifecycle(connection, now)
+    lifecycle.apply(events)
+    for render in poisoned:
+        lifecycle.poison(render, "given up: every worker that took it went away")
+    return lifecycle.save()
+
+
+def _record(report: Report, now: float) -> WorkerRecord:
+    return WorkerRecord(
+        name=report.worker,
+        host=report.host,
+        pool=report.pool,
+        queue=report.queue,
+        renderers=report.renderers,
+        slots=report.slots,
+        room=report.room,
+        state=report.state,
+        cores=report.cores,
+        memory=report.memory,
+        sandboxed=report.sandboxed,
+        seen=now,
+    )

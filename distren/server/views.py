@@ -1,0 +1,109 @@
+"""Records as clients see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from distren.domain.states import FrameState, JobState
+from distren.server.fleet import Fleet, Seen
+from distren.storage.attempts import AttemptRecord
+from distren.storage.frames import Stored
+from distren.storage.jobs import Job
+from distren.storage.workers import WorkerRecord
+from distren.wire.fields import Blob
+from distren.wire.jobs import AttemptInfo, FrameInfo, JobInfo, JobNews, WorkerInfo
+
+
+def job_info(job: Job, *, rate: float, why: str) -> JobInfo:
+    """A job with its speed, and in `why` one line on what keeps it, if anything."""
+    return JobInfo(
+        job=job.id,
+        name=job.name,
+        renderer=job.renderer,
+        pool=job.pool,
+        priority=job.priority,
+        state=str(job.state),
+        counts=counts(job),
+        created=job.created,
+        ended=job.ended,
+        width=job.width,
+        height=job.height,
+        rate=rate,
+        error=why,
+    )
+
+
+def counts(job: Job) -> dict[str, int]:
+    """Frames by state, without the states that no frame is in."""
+    return {str(state): count for state, count in job.counts.by_state.items() if count}
+
+
+def job_news(server: str, job: Job, *, rate: float, why: str) -> JobNews:
+    return JobNews(server=server, job=job.id, state=str(job.state), counts=counts(job), rate=rate, error=why)
+
+
+def why_waiting(job: Job, fleet: Fleet, now: float) -> str:
+    """One line on what keeps a job from going on; empty where nothing does."""
+    if job.state is JobState.PAUSED:
+        return f"paused: 'distren resume {job.id}' lets it go on"
+    waits = job.state is JobState.ACTIVE and job.counts[FrameState.READY] + job.counts[FrameState.QUEUED]
+    if waits and not fleet.can_render(job.renderer, job.pool, now):
+        return f"no worker of pool '{job.pool}' can run '{job.renderer}' now: start one with 'distren-worker'"
+    if job.state is JobState.FAILED:
+        lost = job.counts[FrameState.FAILED] + job.counts[FrameState.CANCELLED]
+        return f"{lost} of {job.counts.total} frames have no result: 'distren frames {job.id}' says why"
+    return ""
+
+
+def frame_info(stored: Stored, progress: Mapping[tuple[int, int], float]) -> FrameInfo:
+    """A frame; `progress` holds percentages by (job, frame)."""
+    frame = stored.frame
+    percent = 100.0 if frame.state is FrameState.DONE else 0.0
+    if frame.state is FrameState.RENDERING:
+        percent = progress.get((frame.job, frame.id), 0.0)
+    return FrameInfo(
+        frame=frame.id,
+        state=str(frame.state),
+        attempts=stored.attempts,
+        worker=frame.worker,
+        started=frame.started,
+        ended=frame.ended,
+        percent=percent,
+        reason=frame.reason,
+        result=None if frame.result is None else Blob.of(frame.result),
+    )
+
+
+def attempt_info(record: AttemptRecord) -> AttemptInfo:
+    return AttemptInfo(
+        number=record.number,
+        issue=record.issue,
+        worker=record.worker,
+        state=str(record.state),
+        started=record.started,
+        ended=record.ended,
+        seconds=record.seconds,
+        reason=record.reason,
+        log=record.log or b"",
+    )
+
+
+def worker_info(record: WorkerRecord, seen: Seen | None, *, alive: bool, done: int) -> WorkerInfo:
+    """A worker as the database knows it, with what it said last to this server process."""
+    report = seen.report if seen else None
+    state = report.state if report else record.state
+    return WorkerInfo(
+        worker=record.name,
+        host=record.host,
+        pool=record.pool,
+        queue=record.queue,
+        renderers=dict(record.renderers),
+        slots=report.slots if report else record.slots,
+        state=state if alive or state == "ended" else "silent",
+        held=list(report.held_frames) if report and alive else [],
+        cores=record.cores,
+        memory=record.memory,
+        seen=record.seen,
+        done=done,
+        sandboxed=record.sandboxed,
+    )

@@ -1,0 +1,78 @@
+"""Attempts in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from distren.domain.states import AttemptState
+from distren.storage.tables import attempts
+
+_FIELDS = ("state", "ended", "seconds", "reason", "log")
+_UPDATE = (
+    update(attempts)
+    .where(attempts.c.token == bindparam("of_token"))
+    .values({name: bindparam(name) for name in _FIELDS})
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRecord:
+    """One try at a frame. Times are seconds since 1970, UTC; `log` is zlib-compressed text."""
+
+    token: str
+    job: int
+    frame: int
+    number: int
+    issue: int
+    worker: str
+    state: AttemptState
+    started: float
+    ended: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    log: bytes | None = None
+
+
+def load(connection: Connection, tokens: Collection[str]) -> dict[str, AttemptRecord]:
+    """The attempts with these tokens, by token, without their logs."""
+    found: dict[str, AttemptRecord] = {}
+    wanted = list(tokens)
+    columns = [column for column in attempts.c if column.name != "log"]
+    for start in range(0, len(wanted), 5_000):
+        query = select(*columns).where(attempts.c.token.in_(wanted[start : start + 5_000]))
+        for row in connection.execute(query):
+            found[row.token] = _record(row)
+    return found
+
+
+def save(connection: Connection, new: Collection[AttemptRecord], changed: Collection[AttemptRecord]) -> None:
+    """Insert `new` attempts, and update the `changed` ones."""
+    if new:
+        connection.execute(insert(attempts), [vars(record) for record in new])
+    if changed:
+        rows = [{"of_token": record.token, **{name: getattr(record, name) for name in _FIELDS}} for record in changed]
+        connection.execute(_UPDATE, rows)
+
+
+def of_frame(connection: Connection, job: int, frame: int) -> list[AttemptRecord]:
+    """The attempts at a frame, oldest first, with their logs."""
+    query = select(attempts).where(attempts.c.job == job, attempts.c.frame == frame).order_by(attempts.c.number)
+    return [_record(row) for row in connection.execute(query)]
+
+
+def done_by_worker(connection: Connection) -> dict[str, int]:
+    """How many frames each worker has rendered."""
+    query = (
+        select(attempts.c.worker, func.count()).where(attempts.c.state == AttemptState.DONE).group_by(attempts.c.worker)
+    )
+    return dict(connection.execute(query).tuples())
+
+
+def _record(row: Any) -> AttemptRecord:
+    values = dict(row._mapping)
+    values["state"] = AttemptState(values["state"])
+    return AttemptRecord(**values)

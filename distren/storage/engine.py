@@ -1,0 +1,48 @@
+"""Opens the database: SQLite with the pragmas that keep it whole, or PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from distren.errors import OutputError, SettingsError
+
+_BUSY = 10_000
+"""ms that a transaction waits for another process's"""
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `url`; the folder of an SQLite file is made. Raises SettingsError and OutputError.
+
+    SQLite: write-ahead log, full synchronous (a commit survives a power cut), foreign keys on, and every transaction
+    begins IMMEDIATE: one that read first and then wanted to write would be refused when another writer came between.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        engine = create_engine(parsed)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise SettingsError(
+            f"the database URL can not be used ({error}): write sqlite:///FILE or postgresql://user@host/name"
+            " (which needs the extra 'distren[postgresql]')"
+        ) from error
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database:
+            try:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"the database's folder can not be made: {error}") from error
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN, above, is the only one
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY}"):
+        connection.execute(f"PRAGMA {pragma}")

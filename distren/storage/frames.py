@@ -1,0 +1,159 @@
+"""Frames in the database: their records as domain values, and the queries about them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, literal_column, select, update
+
+from distren.domain.frame import Frame
+from distren.domain.job import Blob
+from distren.domain.states import ISSUED, FrameState
+from distren.storage.tables import frames
+
+_READY = literal_column("'ready'")  # SQLite uses the index of ready frames for a literal, not for a parameter
+_AT_ONCE = 5_000  # well below the number of parameters that a statement may have
+
+_UPDATE = (
+    update(frames)
+    .where(frames.c.job == bindparam("of_job"), frames.c.id == bindparam("of_id"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "state",
+                "issue",
+                "failures",
+                "attempts",
+                "queue",
+                "worker",
+                "token",
+                "started",
+                "ended",
+                "result",
+                "result_size",
+                "reason",
+                "not_before",
+            )
+        }
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A frame with what only the database needs to know: how many attempts there have been."""
+
+    frame: Frame
+    attempts: int
+
+
+def load(connection: Connection, keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Stored]:
+    """The frames of these (job, frame) ids, locked against others for the rest of the transaction."""
+    by_job: defaultdict[int, list[int]] = defaultdict(list)
+    for job, frame in keys:
+        by_job[job].append(frame)
+    found: dict[tuple[int, int], Stored] = {}
+    for job, wanted in by_job.items():
+        for start in range(0, len(wanted), _AT_ONCE):
+            query = select(frames).where(frames.c.job == job, frames.c.id.in_(wanted[start : start + _AT_ONCE]))
+            for row in connection.execute(query.with_for_update()):
+                found[job, row.id] = _stored(row)
+    return found
+
+
+def save(connection: Connection, changed: Collection[Stored]) -> None:
+    """Write frames that were loaded in this transaction."""
+    if changed:
+        connection.execute(_UPDATE, [_values(stored) for stored in changed])
+
+
+def ready(connection: Connection, job: int, *, now: float, limit: int) -> list[Stored]:
+    """The next frames of a job to render, in the order of their ids."""
+    query = (
+        select(frames)
+        .where(frames.c.job == job, frames.c.state == _READY, frames.c.not_before <= now)
+        .order_by(frames.c.id)
+        .limit(limit)
+        .with_for_update()
+    )
+    return [_stored(row) for row in connection.execute(query)]
+
+
+def retry_times(connection: Connection, now: float) -> list[float]:
+    """When the frames that wait for their retry become due."""
+    query = select(frames.c.not_before).where(frames.c.state == _READY, frames.c.not_before > now)
+    return list(connection.execute(query).scalars())
+
+
+def issued_by_queue(connection: Connection) -> dict[str, int]:
+    """How many frames stand in each queue or in the hands of its workers."""
+    query = select(frames.c.queue, func.count()).where(frames.c.queue.is_not(None)).group_by(frames.c.queue)
+    return {queue: count for queue, count in connection.execute(query) if queue is not None}
+
+
+def issued(connection: Connection, *, queue: str | None = None) -> list[Stored]:
+    """The frames that are issued: to `queue`, or at all."""
+    query = select(frames).where(frames.c.queue.is_not(None) if queue is None else frames.c.queue == queue)
+    return [_stored(row) for row in connection.execute(query.with_for_update()) if row.state in ISSUED]
+
+
+def of_job(
+    connection: Connection, job: int, *, after: int = -1, limit: int, states: Collection[str] | None = None
+) -> list[Stored]:
+    """Frames of a job by id, above `after`."""
+    query = select(frames).where(frames.c.job == job, frames.c.id > after).order_by(frames.c.id).limit(limit)
+    if states is not None:
+        query = query.where(frames.c.state.in_(states))
+    return [_stored(row) for row in connection.execute(query)]
+
+
+def pages(connection: Connection, job: int) -> Iterator[list[Stored]]:
+    """All frames of a job by id, a page at a time."""
+    after = -1
+    while page := of_job(connection, job, after=after, limit=_AT_ONCE):
+        yield page
+        after = page[-1].frame.id
+
+
+def _stored(row: Row[Any]) -> Stored:
+    frame = Frame(
+        job=row.job,
+        id=row.id,
+        state=FrameState(row.state),
+        issue=row.issue,
+        failures=row.failures,
+        queue=row.queue,
+        worker=row.worker,
+        token=row.token,
+        started=row.started,
+        ended=row.ended,
+        result=None if row.result is None else Blob(digest=row.result, size=row.result_size),
+        reason=row.reason,
+        not_before=row.not_before,
+    )
+    return Stored(frame=frame, attempts=row.attempts)
+
+
+def _values(stored: Stored) -> dict[str, Any]:
+    frame = stored.frame
+    return {
+        "of_job": frame.job,
+        "of_id": frame.id,
+        "state": frame.state,
+        "issue": frame.issue,
+        "failures": frame.failures,
+        "attempts": stored.attempts,
+        "queue": frame.queue,
+        "worker": frame.worker,
+        "token": frame.token,
+        "started": frame.started,
+        "ended": frame.ended,
+        "result": None if frame.result is None else frame.result.digest,
+        "result_size": None if frame.result is None else frame.result.size,
+        "reason": frame.reason,
+        "not_before": frame.not_before,
+    }

@@ -1,0 +1,155 @@
+"""The tables. Times are seconds since 1970, UTC. Migrations build exactly this; a test compares them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+identity = Table(
+    "identity",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("created", Float, nullable=False),
+    comment="one row: the server's name, constant",
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("key", String(32), nullable=False, unique=True, comment="made by the client, so that a repeat is known"),
+    Column("name", Text, nullable=False),
+    Column("renderer", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("first", BigInteger, nullable=False, comment="smallest frame id"),
+    Column("last", BigInteger, nullable=False, comment="largest frame id"),
+    Column("settings", JSON, nullable=False),
+    Column("time_limit", Float, nullable=False, comment="seconds that one attempt may take"),
+    Column("attempts", Integer, nullable=False, comment="failures that a frame may have before it fails"),
+    Column("manifest", String(64), nullable=False),
+    Column("manifest_size", BigInteger, nullable=False),
+    Column("counts", JSON, nullable=False, comment="frames by state"),
+    Column("created", Float, nullable=False),
+    Column("ended", Float),
+    sqlite_autoincrement=True,
+    comment="AUTOINCREMENT: an id is never issued twice, not even after the newest job is deleted",
+)
+Index("ix_jobs_state_priority", jobs.c.state, jobs.c.priority)
+
+files = Table(
+    "files",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+)
+
+frames = Table(
+    "frames",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("issue", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False, comment="how many there have been; the number of the latest"),
+    Column("queue", Text),
+    Column("worker", Text),
+    Column("token", String(32)),
+    Column("started", Float),
+    Column("ended", Float),
+    Column("result", String(64)),
+    Column("result_size", BigInteger),
+    Column("reason", Text),
+    Column("not_before", Float, nullable=False),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+)
+Index(
+    "ix_frames_ready",
+    frames.c.job,
+    frames.c.id,
+    sqlite_where=frames.c.state == "ready",
+    postgresql_where=frames.c.state == "ready",
+)
+Index(
+    "ix_frames_issued",
+    frames.c.queue,
+    sqlite_where=frames.c.queue.is_not(None),
+    postgresql_where=frames.c.queue.is_not(None),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("token", String(32), primary_key=True),
+    Column("job", _Id, nullable=False),
+    Column("frame", _Id, nullable=False),
+    Column("number", Integer, nullable=False, comment="counts from 1 in its frame, in the order heard of"),
+    Column("issue", Integer, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("started", Float, nullable=False),
+    Column("ended", Float),
+    Column("seconds", Float),
+    Column("reason", Text),
+    Column("log", LargeBinary, comment="zlib-compressed text"),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+)
+Index("ix_attempts_job_frame", attempts.c.job, attempts.c.frame)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("renderers", JSON, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("room", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("cores", Integer, nullable=False),
+    Column("memory", BigInteger, nullable=False),
+    Column("sandboxed", Integer, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("exchange", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    comment="messages that a committed change owes to the broker; a row goes when the broker has confirmed it",
+)
