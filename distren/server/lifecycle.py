@@ -190,9 +190,9 @@ class Lifecycle:
             again = wanted is not None or frame.state in (FrameState.FAILED, FrameState.CANCELLED)
             return frame_rules.retried(frame) if again else frame
 
+        self._each(job, wanted, rule)
         if record.state in JOB_ENDED:
             self._set_job(job, JobState.ACTIVE)
-        self._each(job, wanted, rule)
 
     def pause(self, job: int) -> None:
         """Keep the job's frames back; those that are rendered now finish."""

@@ -1,0 +1,335 @@
+"""What becomes of frames in the database when events arrive, in whatever order."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection, Engine
+
+from distren.domain import frameset
+from distren.domain.job import Blob, InputFile, JobSpec, Limits
+from distren.domain.states import AttemptState, FrameState, JobState
+from distren.errors import Conflict, NotFound
+from distren.server import dispatch
+from distren.server.fleet import Fleet
+from distren.server.lifecycle import Event, Lifecycle
+from distren.storage import attempts as attempt_rows
+from distren.storage import frames as frame_rows
+from distren.storage import jobs as job_rows
+from distren.wire import fields
+from distren.wire.frames import Completed, Failed, Render, Report, Started
+
+BLOB = Blob(digest="ab" * 32, size=10)
+OTHER = Blob(digest="cd" * 32, size=11)
+QUEUE = "frames.default.povray-3.7"
+
+
+def token() -> str:
+    return uuid.uuid4().hex
+
+
+def add_job(connection: Connection, *, frames: str = "1-3", priority: int = 50, pool: str = "default") -> int:
+    spec = JobSpec(
+        name="test",
+        renderer="povray",
+        frames=frameset.parse(frames),
+        priority=priority,
+        pool=pool,
+        limits=Limits(attempts=2),
+    )
+    inputs = [InputFile(path="scene.pov", blob=BLOB)]
+    return job_rows.add(connection, spec, key=token(), manifest=BLOB, inputs=inputs, now=1.0)
+
+
+def started(job: int, frame: int, *, issue: int = 1, name: str, worker: str = "w1") -> Started:
+    return Started(worker=worker, job=job, frame=frame, issue=issue, token=name, started=5.0)
+
+
+def completed(job: int, frame: int, *, issue: int = 1, name: str, worker: str = "w1", blob: Blob = BLOB) -> Completed:
+    return Completed(
+        worker=worker,
+        job=job,
+        frame=frame,
+        issue=issue,
+        token=name,
+        started=5.0,
+        seconds=1.5,
+        result=fields.Blob.of(blob),
+    )
+
+
+def failed(job: int, frame: int, *, issue: int = 1, name: str, permanent: bool = False) -> Failed:
+    return Failed(
+        worker="w1",
+        job=job,
+        frame=frame,
+        issue=issue,
+        token=name,
+        started=5.0,
+        seconds=1.0,
+        reason="scene.pov line 3: Parse Error",
+        permanent=permanent,
+        log=b"log",
+    )
+
+
+class Farm:
+    """One database, and turns made by hand."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.fleet = Fleet()
+        self.now = 10.0
+        self.report("w1")
+
+    def report(self, worker: str, *, room: int = 100, pool: str = "default", state: str = "working") -> None:
+        self.fleet.hear(
+            Report(
+                worker=worker,
+                host="h",
+                pid=1,
+                pool=pool,
+                queue=QUEUE.replace("default", pool),
+                renderers={"povray": "3.7"},
+                slots=2,
+                room=room,
+                state=state,
+                held=[],
+                cores=2,
+                memory=1,
+                started=1.0,
+                software="0",
+            ),
+            self.now,
+        )
+
+    def submit(self, **options: object) -> int:
+        with self.engine.begin() as connection:
+            return add_job(connection, **options)  # type: ignore[arg-type]
+
+    def dispatch(self) -> list[Render]:
+        with self.engine.begin() as connection:
+            lifecycle = Lifecycle(connection, self.now)
+            owing = dispatch.fill(connection, lifecycle, self.fleet, now=self.now, steady=self.now)
+            lifecycle.save()
+        return [Render.expect(body) for _, _, body in owing]
+
+    def apply(self, *events: Event) -> None:
+        self.change(lambda lifecycle: lifecycle.apply(events))
+
+    def change(self, action: Callable[[Lifecycle], None]) -> None:
+        with self.engine.begin() as connection:
+            lifecycle = Lifecycle(connection, self.now)
+            action(lifecycle)
+            lifecycle.save()
+
+    def frame(self, job: int, number: int) -> frame_rows.Stored:
+        with self.engine.begin() as connection:
+            return frame_rows.load(connection, [(job, number)])[job, number]
+
+    def job(self, number: int) -> job_rows.Job:
+        with self.engine.begin() as connection:
+            found = job_rows.by_id(connection, number)
+        assert found is not None
+        return found
+
+    def attempts(self, job: int, frame: int) -> list[attempt_rows.AttemptRecord]:
+        with self.engine.begin() as connection:
+            return attempt_rows.of_frame(connection, job, frame)
+
+
+@pytest.fixture
+def farm(engine: Engine) -> Farm:
+    return Farm(engine)
+
+
+def test_a_job_goes_from_ready_to_done(farm: Farm) -> None:
+    job = farm.submit()
+    renders = farm.dispatch()
+    assert [(render.job, render.frame, render.issue) for render in renders] == [(job, 1, 1), (job, 2, 1), (job, 3, 1)]
+    assert (renders[0].first, renders[0].last) == (1, 3)
+    for number in (1, 2, 3):
+        name = token()
+        farm.apply(started(job, number, name=name))
+        assert farm.frame(job, number).frame.state is FrameState.RENDERING
+        farm.apply(completed(job, number, name=name))
+    assert farm.job(job).state is JobState.DONE
+    assert farm.job(job).counts[FrameState.DONE] == 3
+    assert farm.job(job).ended == farm.now
+    [attempt] = farm.attempts(job, 2)
+    assert (attempt.number, attempt.state, attempt.worker, attempt.seconds) == (1, AttemptState.DONE, "w1", 1.5)
+
+
+def test_started_and_completed_in_one_turn_are_one_attempt(farm: Farm) -> None:
+    job, name = farm.submit(frames="0"), token()
+    farm.dispatch()
+    farm.apply(started(job, 0, name=name), completed(job, 0, name=name))
+    assert farm.job(job).state is JobState.DONE
+    assert [attempt.state for attempt in farm.attempts(job, 0)] == [AttemptState.DONE]
+
+
+def test_the_first_result_wins_and_a_second_is_dropped(farm: Farm) -> None:
+    job, first, second = farm.submit(frames="1"), token(), token()
+    farm.dispatch()
+    farm.apply(completed(job, 1, name=first), completed(job, 1, name=second, worker="w2", blob=OTHER))
+    farm.apply(completed(job, 1, name=first, blob=OTHER))
+    assert farm.frame(job, 1).frame.result == BLOB
+    assert [attempt.state for attempt in farm.attempts(job, 1)] == [AttemptState.DONE, AttemptState.DROPPED]
+
+
+def test_a_delivery_that_moves_to_another_worker_is_a_new_attempt(farm: Farm) -> None:
+    job, first, second = farm.submit(frames="1"), token(), token()
+    farm.dispatch()
+    farm.apply(started(job, 1, name=first))
+    farm.apply(started(job, 1, name=second, worker="w2"))
+    assert farm.frame(job, 1).frame.worker == "w2"
+    states = [(attempt.number, attempt.worker, attempt.state) for attempt in farm.attempts(job, 1)]
+    assert states == [(1, "w1", AttemptState.LOST), (2, "w2", AttemptState.RENDERING)]
+
+
+def test_a_failed_frame_is_tried_again_later_and_then_fails(farm: Farm) -> None:
+    job = farm.submit(frames="1")
+    farm.dispatch()
+    farm.apply(failed(job, 1, name=token()))
+    again = farm.frame(job, 1).frame
+    assert again.state is FrameState.READY
+    assert again.reason == "scene.pov line 3: Parse Error"
+    assert farm.dispatch() == []
+    farm.now = again.not_before
+    farm.report("w1")
+    [render] = farm.dispatch()
+    assert render.issue == 2
+    farm.apply(failed(job, 1, issue=2, name=token()))
+    assert farm.frame(job, 1).frame.state is FrameState.FAILED
+    assert farm.job(job).state is JobState.FAILED
+    assert [attempt.log for attempt in farm.attempts(job, 1)] == [b"log", b"log"]
+
+
+def test_a_permanent_failure_gets_no_second_attempt(farm: Farm) -> None:
+    job = farm.submit(frames="1-2")
+    farm.dispatch()
+    farm.apply(failed(job, 1, name=token(), permanent=True))
+    assert farm.frame(job, 1).frame.state is FrameState.FAILED
+    assert farm.job(job).state is JobState.ACTIVE
+    farm.apply(completed(job, 2, name=token()))
+    assert farm.job(job).state is JobState.FAILED
+
+
+def test_a_retry_revives_failed_frames_and_their_job(farm: Farm) -> None:
+    job = farm.submit(frames="1")
+    farm.dispatch()
+    farm.apply(failed(job, 1, name=token(), permanent=True))
+    farm.change(lambda lifecycle: lifecycle.retry(job, None))
+    assert farm.job(job).state is JobState.ACTIVE
+    [render] = farm.dispatch()
+    assert render.issue == 2
+    farm.apply(completed(job, 1, issue=2, name=token()))
+    assert farm.job(job).state is JobState.DONE
+
+
+def test_a_retry_of_a_done_job_without_frames_named_is_refused(farm: Farm) -> None:
+    job = farm.submit(frames="1")
+    farm.dispatch()
+    farm.apply(completed(job, 1, name=token()))
+    with pytest.raises(Conflict):
+        farm.change(lambda lifecycle: lifecycle.retry(job, None))
+    assert farm.job(job).state is JobState.DONE
+    farm.change(lambda lifecycle: lifecycle.retry(job, [range(1, 2)]))
+    assert farm.job(job).state is JobState.ACTIVE
+    assert farm.frame(job, 1).frame.result is None
+
+
+def test_a_result_for_a_cancelled_frame_is_dropped(farm: Farm) -> None:
+    job, name = farm.submit(frames="1-2"), token()
+    farm.dispatch()
+    farm.apply(started(job, 1, name=name))
+    farm.change(lambda lifecycle: lifecycle.cancel(job, None))
+    farm.apply(completed(job, 1, name=name))
+    assert farm.frame(job, 1).frame.state is FrameState.CANCELLED
+    assert farm.job(job).state is JobState.CANCELLED
+    assert farm.job(job).counts[FrameState.CANCELLED] == 2
+    assert [attempt.state for attempt in farm.attempts(job, 1)] == [AttemptState.DROPPED]
+
+
+def test_a_late_result_of_an_earlier_issue_counts(farm: Farm) -> None:
+    job, late = farm.submit(frames="1"), token()
+    farm.dispatch()
+    farm.apply(started(job, 1, name=late))
+    farm.change(lambda lifecycle: lifecycle.take_back(farm_stored(lifecycle, job), "lost"))
+    farm.dispatch()
+    farm.apply(completed(job, 1, issue=1, name=late))
+    assert farm.job(job).state is JobState.DONE
+
+
+def farm_stored(lifecycle: Lifecycle, job: int) -> frame_rows.Stored:
+    return frame_rows.load(lifecycle._connection, [(job, 1)])[job, 1]
+
+
+def test_a_failure_of_an_earlier_issue_counts_for_nothing(farm: Farm) -> None:
+    job, late = farm.submit(frames="1"), token()
+    farm.dispatch()
+    farm.apply(started(job, 1, name=late))
+    farm.change(lambda lifecycle: lifecycle.take_back(farm_stored(lifecycle, job), "lost"))
+    farm.dispatch()
+    farm.apply(failed(job, 1, issue=1, name=late, permanent=True))
+    assert farm.frame(job, 1).frame.state is FrameState.QUEUED
+    assert farm.frame(job, 1).frame.failures == 0
+
+
+def test_events_about_unknown_frames_change_nothing(farm: Farm) -> None:
+    job = farm.submit(frames="1")
+    farm.apply(completed(job, 99, name=token()), completed(job + 5, 1, name=token()))
+    assert farm.job(job).counts[FrameState.READY] == 1
+
+
+def test_priority_decides_who_is_first_and_pools_keep_apart(farm: Farm) -> None:
+    farm.report("w1", room=1)
+    low, high = farm.submit(frames="1-9", priority=10), farm.submit(frames="1-9", priority=90)
+    elsewhere = farm.submit(frames="1-9", priority=99, pool="gpu")
+    jobs = [render.job for render in farm.dispatch()]
+    assert jobs == [high] * 3
+    assert elsewhere not in jobs
+    assert low not in jobs
+
+
+def test_a_window_holds_what_is_taken_and_one_slot_more_each(farm: Farm) -> None:
+    farm.report("w1", room=3)
+    farm.submit(frames="1-50")
+    assert len(farm.dispatch()) == 5
+    assert farm.dispatch() == []
+
+
+def test_a_paused_job_issues_nothing_until_it_is_resumed(farm: Farm) -> None:
+    job = farm.submit(frames="1")
+    farm.change(lambda lifecycle: lifecycle.pause(job))
+    assert farm.dispatch() == []
+    farm.change(lambda lifecycle: lifecycle.resume(job))
+    assert len(farm.dispatch()) == 1
+
+
+def test_what_is_not_there_is_named(farm: Farm) -> None:
+    with pytest.raises(NotFound, match="there is no job 7"):
+        farm.change(lambda lifecycle: lifecycle.cancel(7, None))
+    job = farm.submit()
+    with pytest.raises(NotFound, match=f"job {job} has no frame 9"):
+        farm.change(lambda lifecycle: lifecycle.frame(job, 9) and None)
+
+
+def test_a_frame_given_up_by_the_broker_fails_with_its_reason(farm: Farm) -> None:
+    job = farm.submit(frames="1")
+    [render] = farm.dispatch()
+    farm.change(lambda lifecycle: lifecycle.poison(render, "every worker that took it went away"))
+    assert farm.frame(job, 1).frame.reason == "every worker that took it went away"
+    assert farm.job(job).state is JobState.FAILED
+
+
+def test_job_ids_are_never_issued_twice_even_after_a_rollback(farm: Farm) -> None:
+    first = farm.submit()
+    with farm.engine.connect() as connection, connection.begin() as transaction:
+        add_job(connection)
+        transaction.rollback()
+    with farm.engine.begin() as connection:
+        connection.execute(job_rows.jobs.delete().where(job_rows.jobs.c.id == first))
+    assert farm.submit() > first

@@ -1,0 +1,84 @@
+"""The migrations build what the tables say, and a server recognises what it can work with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from distren.errors import Conflict, OutputError, SchemaError, SettingsError
+from distren.storage import identity, schema
+from distren.storage.engine import open_engine
+from distren.storage.tables import metadata
+
+
+def test_the_migrations_build_exactly_the_declared_tables(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_upgrading_twice_changes_nothing(database_url: str) -> None:
+    assert schema.upgrade(database_url) == schema.upgrade(database_url) == schema.newest()
+
+
+def test_an_empty_database_is_refused_with_the_command_to_run(database_url: str) -> None:
+    engine = open_engine(database_url)
+    with pytest.raises(SchemaError, match="run 'distren db upgrade'"):
+        schema.check(engine)
+    engine.dispose()
+
+
+def test_a_schema_from_the_future_is_refused(engine: Engine, database_url: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaError, match="newer DistRen"):
+        schema.check(engine)
+    with pytest.raises(SchemaError, match="newer DistRen"):
+        schema.upgrade(database_url)
+
+
+def test_a_current_schema_is_accepted(engine: Engine) -> None:
+    schema.check(engine)
+
+
+def test_the_servers_name_is_constant(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert identity.stored_name(connection) is None
+        assert identity.claim(connection, "alpha", 1.0) == "alpha"
+        assert identity.claim(connection, "alpha", 2.0) == "alpha"
+        with pytest.raises(Conflict, match="belongs to the server 'alpha', not 'beta'"):
+            identity.claim(connection, "beta", 3.0)
+
+
+def test_a_database_that_can_not_be_opened_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        schema.upgrade(f"sqlite:///{tmp_path / 'file' / 'distren.db'}")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mongo://host/name"])
+def test_a_url_of_no_database_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="sqlite:///FILE"):
+        open_engine(url)
+
+
+def test_sqlite_keeps_its_promises(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'distren.db'}")
+    with engine.begin() as connection:
+        pragma = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+        other = open_engine(f"sqlite:///{tmp_path / 'distren.db'}?timeout=0")
+        raw = other.raw_connection()
+        raw.execute("PRAGMA busy_timeout=0")
+        with pytest.raises(Exception, match="locked"):
+            raw.execute("BEGIN IMMEDIATE")
+        raw.close()
+        other.dispose()
+    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    engine.dispose()
