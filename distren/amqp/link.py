@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Delivery:
     session: int
     queue: str
     key: str = ""
+    type: str | None = None
     reply_to: str | None = None
     correlation_id: str | None = None
     redelivered: bool = False
@@ -125,7 +127,9 @@ class Link:
         self._unconfirmed: dict[int, _Sending] = {}
         self._by_id: dict[str, _Sending] = {}
         self._closing = threading.Event()
+        self._poke = threading.Event()
         self._first = threading.Event()
+        self._ended = False
         self._failure: DistrenError | None = None
         self._idle = threading.Condition()
 
@@ -154,8 +158,7 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        channel = self._channel
-        return channel is not None and channel.is_open
+        return self._usable() is not None
 
     @property
     def session(self) -> int:
@@ -165,13 +168,16 @@ class Link:
     def publish(self, message: Outgoing, done: Done | None = None) -> None:
         """Send `message`; `done` is called in the link's thread with None once the broker has it, or with an error.
 
-        NotFound: no queue takes it. A transient message is done with when it is written; one that finds the link
-        down is dropped with BrokerUnavailable.
+        NotFound: no queue takes it. BrokerUnavailable: the message is transient and the connection is down or was
+        lost, or the link has ended (then `done` may be called before this returns).
         """
         self._order(partial(self._send, _Sending(message, done)))
 
     def publish_all(self, messages: Iterable[Outgoing], timeout: float | None = None) -> None:
-        """Send `messages` and wait until the broker has confirmed all; raises the first error, or NoAnswer's parent."""
+        """Send `messages` and wait until the broker has confirmed all.
+
+        Raises the first error of `publish`, and BrokerUnavailable where that takes more than `timeout` seconds.
+        """
         ended: list[DistrenError | None] = []
         finished = threading.Event()
         messages = list(messages)
@@ -237,23 +243,51 @@ class Link:
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.append(order)
-        if not self._woken:
+        if self._ended:
+            self._obey_all()
+        elif not self._woken:
             self._woken = True
             self._wake()
 
     def _wake(self) -> None:
         with self._lock:
-            connection = self._connection
-            if connection is not None:
-                connection.ioloop.add_callback_threadsafe(self._obey)
+            if self._connection is not None:
+                self._connection.ioloop.add_callback_threadsafe(self._obey)
+            else:
+                self._poke.set()
 
     def _obey(self) -> None:
+        """Do what other threads have asked for; while the connection opens, that waits until it is open."""
         self._woken = False
+        if self._channel is not None:
+            self._obey_all()
+        connection = self._connection
+        if self._closing.is_set() and connection is not None:
+            if connection.is_open:
+                connection.close()
+            elif not connection.is_closing:
+                connection.ioloop.stop()
+
+    def _obey_all(self) -> None:
         while self._orders:
-            self._orders.popleft()()
+            try:
+                order = self._orders.popleft()
+            except IndexError:  # after the end, several threads may be here
+                break
+            self._guarded(order)
         self._report_idle()
-        if self._closing.is_set() and self._connection is not None and self._connection.is_open:
-            self._connection.close()
+
+    @staticmethod
+    def _guarded(call: Callable[..., None], *arguments: Any) -> None:
+        """Call what is not ours, or may find the channel just closed: an error in it must not end the thread."""
+        try:
+            call(*arguments)
+        except Exception:
+            log.exception("an error in the thread of a link")
+
+    def _usable(self) -> Channel | None:
+        channel = self._channel
+        return channel if channel is not None and channel.is_open else None
 
     # -- the link's thread -------------------------------------------------------------------------------------------
 
@@ -272,10 +306,33 @@ class Link:
             if not told:
                 log.warning("no connection to the broker, trying again until it is back: %s", error)
                 told = True
-            self._closing.wait(wait)
+            self._rest(wait)
             wait = min(wait * 2, LONGEST_WAIT)
+        self._end()
+
+    def _rest(self, seconds: float) -> None:
+        """Wait while there is no connection, and do what can be done without one."""
+        until = time.monotonic() + seconds
+        while not self._closing.is_set() and (left := until - time.monotonic()) > 0:
+            self._woken = False
+            self._obey_all()
+            self._poke.wait(left)
+            self._poke.clear()
+
+    def _end(self) -> None:
+        """Tell everybody who waits for a confirm that it will not come."""
+        self._ended = True
+        self._obey_all()
+        given_up = [*self._unconfirmed.values(), *self._waiting]
+        self._unconfirmed.clear()
+        self._waiting.clear()
+        for sending in given_up:
+            self._finish(sending, self._why_ended())
         self._first.set()
         self._report_idle()
+
+    def _why_ended(self) -> DistrenError:
+        return self._failure or BrokerUnavailable(f"the connection to {address.shown(self._url)} has been closed")
 
     def _live(self) -> DistrenError:
         """Open the connection and serve it until it ends; what ended it."""
@@ -287,7 +344,7 @@ class Link:
 
         def on_failed(_: Any, error: Any) -> None:
             translated = address.translate(error, self._url)
-            if not isinstance(translated, BrokerUnavailable):
+            if not isinstance(translated, BrokerUnavailable) and not self._first.is_set():
                 self._failure = translated
             stop(translated)
 
@@ -304,6 +361,9 @@ class Link:
             self._connection = connection
         try:
             connection.ioloop.start()
+        except Exception as error:
+            log.exception("the connection to the broker broke down")
+            stop(BrokerUnavailable(f"the connection to {address.shown(self._url)} broke down: {error!r}"))
         finally:
             with self._lock:
                 self._connection = None
@@ -336,13 +396,16 @@ class Link:
         for sending in waiting:
             self._send(sending)
         if self._on_up is not None:
-            self._on_up()
+            self._guarded(self._on_up)
         self._first.set()
         self._obey()
 
     def _channel_closed(self, channel: Channel, error: Any) -> None:
-        """A channel that the broker closes takes its connection along: both come back together."""
-        if getattr(error, "reply_code", 0) == _RESOURCE_LOCKED:
+        """A channel that the broker closes takes its connection along: both come back together.
+
+        After a reconnection the name may be taken by our own lost connection, until the broker notices its end.
+        """
+        if getattr(error, "reply_code", 0) == _RESOURCE_LOCKED and not self._first.is_set():
             self._failure = Conflict(f"the name is taken: {getattr(error, 'reply_text', error)}")
         if channel.connection.is_open:
             if not self._closing.is_set() and self._failure is None:
@@ -355,14 +418,14 @@ class Link:
             self._finish(sending, BrokerUnavailable("the connection to the broker was lost"))
         self._unconfirmed = {n: s for n, s in self._unconfirmed.items() if s.message.persistent}
         if was_up and self._on_down is not None:
-            self._on_down()
+            self._guarded(self._on_down)
 
     # -- consuming ---------------------------------------------------------------------------------------------------
 
     def _declare_later(self, queue: Queue) -> None:
         self._queues.append(queue)
-        if self._channel is not None:
-            self._declare(self._channel, queue)
+        if (channel := self._usable()) is not None:
+            self._declare(channel, queue)
 
     def _declare(self, channel: Channel, queue: Queue) -> None:
         channel.queue_declare(
@@ -373,25 +436,27 @@ class Link:
 
     def _consume(self, consumer: Consumer) -> None:
         self._consumers[consumer.tag] = consumer
-        if self._channel is not None:
-            self._begin(self._channel, consumer)
+        if (channel := self._usable()) is not None:
+            self._begin(channel, consumer)
 
     def _begin(self, channel: Channel, consumer: Consumer) -> None:
         session = self._session + (0 if self._channel is channel else 1)
 
         def deliver(_: Any, method: Any, properties: Any, body: bytes) -> None:
-            consumer.on_delivery(
+            self._guarded(
+                consumer.on_delivery,
                 Delivery(
                     body=body,
                     tag=method.delivery_tag,
                     session=session,
                     queue=consumer.queue,
                     key=method.routing_key,
+                    type=properties.type,
                     reply_to=properties.reply_to,
                     correlation_id=properties.correlation_id,
                     redelivered=method.redelivered,
                     headers=properties.headers or {},
-                )
+                ),
             )
 
         if not consumer.automatic:
@@ -401,29 +466,34 @@ class Link:
         )
 
     def _cancel(self, tag: str) -> None:
-        if self._consumers.pop(tag, None) is not None and self._channel is not None:
-            self._channel.basic_cancel(tag, callback=lambda _: None)
+        if self._consumers.pop(tag, None) is not None and (channel := self._usable()) is not None:
+            channel.basic_cancel(tag, callback=lambda _: None)
 
     def _purge(self, queue: str) -> None:
-        if self._channel is not None:
-            self._channel.queue_purge(queue, callback=lambda _: None)
+        if (channel := self._usable()) is not None:
+            channel.queue_purge(queue, callback=lambda _: None)
 
     def _count(self, queue: str, on_count: Callable[[int], None]) -> None:
-        if self._channel is not None:
-            self._channel.queue_declare(
-                queue, passive=True, callback=lambda frame: on_count(frame.method.message_count)
+        if (channel := self._usable()) is not None:
+            channel.queue_declare(
+                queue,
+                passive=True,
+                callback=lambda frame: self._guarded(partial(on_count, frame.method.message_count)),
             )
 
     def _answer(self, delivery: Delivery, answer: str, **flags: Any) -> None:
-        if self._channel is not None and delivery.session == self._session and self._channel.is_open:
-            getattr(self._channel, answer)(delivery.tag, **flags)
+        channel = self._usable()
+        if channel is not None and delivery.session == self._session:
+            getattr(channel, answer)(delivery.tag, **flags)
 
     # -- publishing --------------------------------------------------------------------------------------------------
 
     def _send(self, sending: _Sending) -> None:
-        message, channel = sending.message, self._channel
-        if channel is None or not channel.is_open:
-            if message.persistent:
+        message, channel = sending.message, self._usable()
+        if channel is None:
+            if self._ended:
+                self._finish(sending, self._why_ended())
+            elif message.persistent:
                 self._waiting.append(sending)
             else:
                 self._finish(sending, BrokerUnavailable("there is no connection to the broker"))
@@ -468,10 +538,9 @@ class Link:
             return [tag] if tag in self._unconfirmed else []
         return list(itertools.takewhile(lambda number: number <= tag, self._unconfirmed))
 
-    @staticmethod
-    def _finish(sending: _Sending, error: DistrenError | None) -> None:
+    def _finish(self, sending: _Sending, error: DistrenError | None) -> None:
         if sending.done is not None:
-            sending.done(error)
+            self._guarded(sending.done, error)
 
     def _report_idle(self) -> None:
         if not (self._orders or self._waiting or self._unconfirmed):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from distren.errors import DecodeError
 from distren.wire.codec import Message
 from distren.wire.fields import Blob, Count, Digest, Name
 
 CHUNK = 2**20
 """bytes; the largest piece of a blob in one message"""
+LONGEST_READ = 16 * CHUNK
+_LABEL = re.compile(r"([0-9a-f]{64}):([0-9]{1,16})", re.ASCII)
 
 
 class Offer(Message, type="blob.offer"):
@@ -34,15 +39,36 @@ class Read(Message, type="blob.read"):
 
     digest: Digest
     offset: Count
-    length: Annotated[int, Field(ge=1, le=16 * 2**20)]
+    length: Annotated[int, Field(ge=1, le=LONGEST_READ)]
 
 
-class Piece(Message, type="blob.piece"):
-    """Holder → receiver: these bytes, at this offset."""
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Holder → receiver: these bytes, at this offset.
 
-    digest: Digest
-    offset: Count
-    data: Annotated[bytes, Field(max_length=CHUNK)]
+    The one message that is no msgpack: its body is the bytes themselves, which saves two copies of each, and its
+    correlation id says `<digest>:<offset>`. Its AMQP type is `Piece.type`, which changes with the format.
+    """
+
+    type: ClassVar[str] = "blob.piece.1"
+    digest: str
+    offset: int
+    data: bytes
+
+    @property
+    def label(self) -> str:
+        """The correlation id that the message travels with."""
+        return f"{self.digest}:{self.offset}"
+
+    @classmethod
+    def read(cls, label: str | None, body: bytes) -> Piece:
+        """The piece that arrived as `body` with `label`; raises DecodeError."""
+        found = _LABEL.fullmatch(label or "")
+        if found is None:
+            raise DecodeError("a piece of a blob without its digest and offset")
+        if len(body) > CHUNK:
+            raise DecodeError(f"a piece of {len(body)} bytes is larger than the limit of {CHUNK}")
+        return cls(digest=found[1], offset=int(found[2]), data=body)
 
 
 class Gone(Message, type="blob.gone"):
