@@ -1,0 +1,63 @@
+"""Free TCP ports on the loopback address."""
+
+from __future__ import annotations
+
+import random
+import socket
+from contextlib import ExitStack
+from dataclasses import asdict
+
+from distren.broker.credentials import HOST, Ports
+from distren.errors import BrokerUnavailable, Conflict
+
+# Below the range that Linux gives to outgoing connections (32768 and up): a port from that range could be in use
+# by any client when the broker starts again.
+_LOWEST, _HIGHEST = 20000, 32000
+
+
+def _bound(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(1)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` of the loopback address now."""
+    try:
+        _bound(port).close()
+    except OSError:
+        return False
+    return True
+
+
+def pick() -> Ports:
+    """Free ports for one node, by chance, so that nodes that are made at the same time do not meet."""
+    chance = random.SystemRandom()
+    names = list(Ports.__dataclass_fields__)
+    found: list[int] = []
+    with ExitStack() as held:
+        for port in chance.sample(range(_LOWEST, _HIGHEST), 1000):
+            try:
+                held.enter_context(_bound(port))
+            except OSError:
+                continue
+            found.append(port)
+            if len(found) == len(names):
+                return Ports(**dict(zip(names, found, strict=True)))
+    raise BrokerUnavailable(f"no free ports for a broker between {_LOWEST} and {_HIGHEST} of {HOST}")
+
+
+def require_free(ports: Ports, *, only: tuple[str, ...] = tuple(Ports.__dataclass_fields__)) -> None:
+    """Raise Conflict that names the first of the ports that another program listens on."""
+    for name, port in asdict(ports).items():
+        if name in only and not is_free(port):
+            raise Conflict(
+                f"port {port} ({name}) of the private broker is taken by another program: stop that program, or "
+                "change the port in broker.json"
+            )
