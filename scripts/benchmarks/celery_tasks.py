@@ -8,7 +8,10 @@ import subprocess
 from celery import Celery
 
 app = Celery(
-    "bench", broker=os.environ["BENCH_BROKER"], backend=f"db+sqlite:///{os.environ['BENCH_DATABASE']}", set_as_current=False
+    "bench",
+    broker=os.environ["BENCH_BROKER"],
+    backend=f"db+sqlite:///{os.environ['BENCH_DATABASE']}",
+    set_as_current=False,
 )
 app.conf.task_acks_late = True
 
