@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from distren.errors import FrameRangeError
 
 LARGEST_FRAME = 2**53 - 1  # every JSON reader keeps such a number exactly
+MOST_FRAMES = 2_000_000
+"""in one job: its set of ids, its rows and its dispatch stay within the memory of a small server"""
+_FEW = 16
 _PART = re.compile(r"(\d{1,16})(?:-(\d{1,16})(?:x(\d{1,16}))?)?", re.ASCII)
 
 
@@ -19,18 +22,27 @@ class FrameSet:
     ranges: tuple[range, ...]
 
     def __iter__(self) -> Iterator[int]:
-        seen: list[range] = []
-        for numbers in self.ranges:
+        if self._disjoint():
+            return (number for numbers in self.ranges for number in numbers)
+        return self._once() if len(self.ranges) <= _FEW else iter(dict.fromkeys(n for r in self.ranges for n in r))
+
+    def _disjoint(self) -> bool:
+        """Whether no two ranges reach into each other, so that no id can be in two of them."""
+        ordered = sorted((numbers[0], numbers[-1]) for numbers in self.ranges)
+        return all(ordered[at][1] < ordered[at + 1][0] for at in range(len(ordered) - 1))
+
+    def _once(self) -> Iterator[int]:
+        for at, numbers in enumerate(self.ranges):
+            earlier = self.ranges[:at]
             for number in numbers:
-                if not any(number in earlier for earlier in seen):
+                if not any(number in ids for ids in earlier):
                     yield number
-            seen.append(numbers)
 
     def __contains__(self, number: int) -> bool:
         return any(number in numbers for numbers in self.ranges)
 
     def __len__(self) -> int:
-        return len(self.ranges[0]) if len(self.ranges) == 1 else sum(1 for _ in self)
+        return sum(map(len, self.ranges)) if self._disjoint() else sum(1 for _ in self)
 
     def __str__(self) -> str:
         return ",".join(_written(numbers) for numbers in self.ranges)
@@ -63,6 +75,16 @@ def of(numbers: Iterable[int]) -> FrameSet:
         else:
             ranges.append(range(number, number + 1))
     return FrameSet(tuple(ranges))
+
+
+def check_count(frames: FrameSet) -> FrameSet:
+    """`frames`, if they are few enough for one job; raises FrameRangeError. Costs no more than the ranges."""
+    count = sum(map(len, frames.ranges))
+    if count > MOST_FRAMES:
+        raise FrameRangeError(f"{count} frames are more than the {MOST_FRAMES} of one job: split it into several jobs")
+    if not count:
+        raise FrameRangeError("there are no frames: write for example 1-24, 1-100x2 or 3,7,12")
+    return frames
 
 
 def _range(part: str) -> range:

@@ -43,7 +43,8 @@ class JobSpec:
     """A job as its author describes it.
 
     `width` and `height` are pixels of the finished image, None where the scene or the renderer decides.
-    `settings` belong to the renderer, which checks them; their keys and values are text.
+    `settings` belong to the renderer, which checks them; their keys and values are text. `extra` is what the job file
+    holds for others: elements of other namespaces as canonical XML, kept as they are.
     """
 
     name: str
@@ -55,3 +56,4 @@ class JobSpec:
     height: int | None = None
     limits: Limits = Limits()
     settings: Mapping[str, str] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()

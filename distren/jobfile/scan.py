@@ -1,0 +1,128 @@
+"""The first look at a job file: is it well-formed XML within limits, without a document type; where does what begin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from xml.parsers import expat
+
+from distren.errors import JobFileError
+from distren.jobfile.words import FILE_NAME
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFileLimits:
+    """Caps on a job file: its `bytes`, its `elements`, their `depth`, and the characters of one `attribute`."""
+
+    bytes: int = 16 * 2**20
+    elements: int = 100_000
+    depth: int = 32
+    attribute: int = 2**20
+
+
+DEFAULT_LIMITS = JobFileLimits()
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """Something wrong in a job file: line and column count from 1; the text says what to write instead."""
+
+    line: int
+    column: int | None
+    text: str
+
+    def __str__(self) -> str:
+        place = f"line {self.line}" + ("" if self.column is None else f", column {self.column}")
+        return f"{FILE_NAME}, {place}: {self.text}"
+
+
+class Unreadable(JobFileError):
+    """The job file is no XML that DistRen reads."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+_ADVICE = {
+    expat.errors.XML_ERROR_NO_ELEMENTS: "the file ends before its root element does: write </job> at its end",
+    expat.errors.XML_ERROR_TAG_MISMATCH: "this end tag does not fit the element opened last: close that one first",
+    expat.errors.XML_ERROR_UNBOUND_PREFIX: 'a namespace prefix is used that nothing declares: add xmlns:prefix="..."',
+    expat.errors.XML_ERROR_DUPLICATE_ATTRIBUTE: "an attribute is given twice: keep one of them",
+    expat.errors.XML_ERROR_UNDEFINED_ENTITY: "an entity is used that XML does not have: write the character itself",
+    expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT: "something follows the end of <job>: move it inside, or delete it",
+    expat.errors.XML_ERROR_INVALID_TOKEN: "this is no XML: write &lt; for <, &amp; for &, and values in quotes",
+    expat.errors.XML_ERROR_SYNTAX: 'this is no XML: a job file begins with <job xmlns="urn:distren:job:1" ...>',
+}
+
+
+@dataclass
+class _Scan:
+    limits: JobFileLimits
+    parser: expat.XMLParserType
+    places: list[tuple[int, int]] = field(default_factory=list)
+    depth: int = 0
+    elements: int = 0
+
+    def stop(self, text: str) -> Unreadable:
+        return Unreadable(Problem(*self._here(), text))
+
+    def _here(self) -> tuple[int, int]:
+        return self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1
+
+    def declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
+        if encoding is not None and encoding.upper() not in ("UTF-8", "US-ASCII"):
+            raise self.stop(f"the encoding {encoding[:40]!r} is not read: save the file as UTF-8 and say so")
+
+    def doctype(self, *_: object) -> None:
+        raise self.stop("a document type (<!DOCTYPE) is not allowed: delete it, and write entities out")
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self.depth += 1
+        self.elements += 1
+        if self.depth > self.limits.depth:
+            raise self.stop(f"elements are nested more than {self.limits.depth} deep")
+        if self.elements > self.limits.elements:
+            raise self.stop(f"the file has more than {self.limits.elements} elements")
+        if any(len(value) > self.limits.attribute for value in attributes.values()):
+            raise self.stop(f"an attribute has more than {self.limits.attribute} characters: split it up")
+        if self.depth <= 3:
+            self.places.append(self._here())
+
+    def end(self, _tag: str) -> None:
+        self.depth -= 1
+
+
+def scan(data: bytes, limits: JobFileLimits = DEFAULT_LIMITS) -> list[tuple[int, int]]:
+    """Line and column of the root, of its children and of their children, in the order of the file.
+
+    Raises Unreadable, a JobFileError.
+    """
+    if len(data) > limits.bytes:
+        raise Unreadable(Problem(1, None, f"the file has {len(data)} bytes, more than the limit of {limits.bytes}"))
+    if not data.strip():
+        raise Unreadable(Problem(1, None, 'the file is empty: write <job xmlns="urn:distren:job:1" ...>'))
+    _check_text(data)
+    parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
+    found = _Scan(limits, parser)
+    parser.XmlDeclHandler = found.declaration
+    parser.StartDoctypeDeclHandler = found.doctype
+    parser.StartElementHandler = found.start
+    parser.EndElementHandler = found.end
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        text = expat.ErrorString(error.code)
+        problem = Problem(error.lineno, error.offset + 1, _ADVICE.get(text, f"this is no well-formed XML ({text})"))
+        raise Unreadable(problem) from error
+    return found.places
+
+
+def _check_text(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        problem = Problem(line, column, "the file is not in UTF-8 here: save it as UTF-8")
+        raise Unreadable(problem) from error

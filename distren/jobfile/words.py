@@ -1,0 +1,122 @@
+"""The words of distrenjob.xml: its namespaces, its elements with their attributes, and what each value may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from distren.domain import frameset
+from distren.domain.frameset import FrameSet
+from distren.domain.job import PRIORITIES
+from distren.errors import FrameRangeError
+
+FILE_NAME = "distrenjob.xml"
+JOB = "urn:distren:job:1"
+JOB_FAMILY = "urn:distren:job:"
+SETTINGS = "settings"
+LONGEST_TIME = timedelta(days=30)
+MOST_ATTEMPTS = 100
+LARGEST_IMAGE = 65_536
+LONGEST_NAME = 200
+_RENDERER = re.compile(r"[a-z][a-z0-9]{0,31}", re.ASCII)
+_POOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+_TIME = re.compile(r"([0-9]{1,7})([smhd]?)", re.ASCII)
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+"""the name of a renderer's setting: an attribute or an element of XML can be called so"""
+
+
+def renderer_namespace(renderer: str) -> str:
+    """The namespace of what `renderer` (version 1 of its format) is told by a job file."""
+    return f"urn:distren:renderer:{renderer}:1"
+
+
+class ValueProblem(ValueError):
+    """A value that can not be used; the message says what to write instead."""
+
+
+def name(text: str) -> str:
+    text = text.strip()
+    if not 1 <= len(text) <= LONGEST_NAME or not text.isprintable():
+        raise ValueProblem(f"write 1 to {LONGEST_NAME} printable characters")
+    return text
+
+
+def renderer(text: str) -> str:
+    if not _RENDERER.fullmatch(text):
+        raise ValueProblem("write a renderer's name: lower-case letters and digits, for example povray")
+    return text
+
+
+def pool(text: str) -> str:
+    if not _POOL.fullmatch(text):
+        raise ValueProblem("write 1 to 63 letters, digits, '.', '-' and '_', for example default")
+    return text
+
+
+def _whole(text: str, first: int, last: int) -> int:
+    if not _NUMBER.fullmatch(text) or not first <= int(text) <= last:
+        raise ValueProblem(f"write a whole number from {first} to {last}")
+    return int(text)
+
+
+def priority(text: str) -> int:
+    return _whole(text, PRIORITIES.start, PRIORITIES.stop - 1)
+
+
+def pixels(text: str) -> int:
+    return _whole(text, 1, LARGEST_IMAGE)
+
+
+def attempts(text: str) -> int:
+    return _whole(text, 1, MOST_ATTEMPTS)
+
+
+def time(text: str) -> timedelta:
+    """A duration: whole seconds, or a number with s, m, h or d."""
+    match = _TIME.fullmatch(text)
+    seconds = int(match[1]) * _UNITS[match[2] or "s"] if match else 0
+    if not 1 <= seconds <= LONGEST_TIME.total_seconds():
+        raise ValueProblem(f"write a time from 1s to {LONGEST_TIME.days}d, for example 90s, 20m or 2h")
+    return timedelta(seconds=seconds)
+
+
+def write_time(duration: timedelta) -> str:
+    """The shortest form that `time` reads; parts of a second are rounded up."""
+    seconds = -(-duration // timedelta(seconds=1))
+    unit = next(unit for unit, size in _UNITS.items() if seconds % size == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
+def ids(text: str) -> FrameSet:
+    try:
+        return frameset.parse(text)
+    except FrameRangeError as error:
+        raise ValueProblem(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute: how its text is read, and an example to show to someone who left it out."""
+
+    read: Callable[[str], object]
+    example: str
+    required: bool = False
+
+
+ELEMENTS: Mapping[str, Mapping[str, Attribute]] = {
+    "job": {
+        "name": Attribute(name, "My animation", required=True),
+        "renderer": Attribute(renderer, "povray", required=True),
+        "pool": Attribute(pool, "default"),
+        "priority": Attribute(priority, "50"),
+    },
+    "image": {"width": Attribute(pixels, "640"), "height": Attribute(pixels, "360")},
+    "limits": {"time": Attribute(time, "2h"), "attempts": Attribute(attempts, "3")},
+    "frames": {"ids": Attribute(ids, "1-24", required=True)},
+}
+"""Every element of the job's own namespace; `job` is the root, the others are its children and have no content."""
+REPEATED = frozenset({"frames"})

@@ -1,0 +1,63 @@
+"""Writes distrenjob.xml: the same bytes for the same job, laid out for people to read and edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+
+from distren.domain.frameset import FrameSet
+from distren.domain.job import JobSpec
+from distren.errors import JobFileError
+from distren.jobfile.reader import read_jobfile
+from distren.jobfile.words import FILE_NAME, JOB, SETTINGS, renderer_namespace, write_time
+
+_RANGES = 1_000
+"""in one <frames>; keeps its attribute far below the limit on attributes, however many ids there are"""
+_ESCAPES = {ord(char): f"&#{ord(char)};" for char in "\t\n\r"} | {
+    ord("&"): "&amp;",
+    ord("<"): "&lt;",
+    ord(">"): "&gt;",
+    ord('"'): "&quot;",
+}
+
+
+def write_jobfile(spec: JobSpec) -> bytes:
+    """The job file of `spec`; it is read back before it is given out, so that nobody gets one that can not be read.
+
+    Raises JobFileError for what a job file can not hold (a control character, say).
+    """
+    try:
+        data = "\n".join(('<?xml version="1.0" encoding="UTF-8"?>', *_lines(spec), "")).encode()
+    except UnicodeEncodeError as error:
+        raise JobFileError(f"the job can not be written to {FILE_NAME}: it holds text that is not Unicode") from error
+    read = read_jobfile(data)
+    for part in fields(JobSpec):
+        if getattr(read, part.name) != getattr(spec, part.name):
+            raise JobFileError(f"the job's {part.name} can not be written to {FILE_NAME}: it would be read differently")
+    return data
+
+
+def _lines(spec: JobSpec) -> Iterator[str]:
+    head: dict[str, str | int | None] = {
+        "name": spec.name,
+        "renderer": spec.renderer,
+        "pool": spec.pool,
+        "priority": spec.priority,
+    }
+    yield f'<job xmlns="{JOB}"{_attributes(head)}>'
+    size: dict[str, str | int | None] = {"width": spec.width, "height": spec.height}
+    if spec.width is not None or spec.height is not None:
+        yield f"  <image{_attributes(size)}/>"
+    yield f"  <limits{_attributes({'time': write_time(spec.limits.time), 'attempts': spec.limits.attempts})}/>"
+    for start in range(0, len(spec.frames.ranges), _RANGES):
+        part = FrameSet(spec.frames.ranges[start : start + _RANGES])
+        yield f"  <frames{_attributes({'ids': str(part)})}/>"
+    if spec.settings:
+        settings = dict(sorted(spec.settings.items()))
+        yield f'  <{SETTINGS} xmlns="{renderer_namespace(spec.renderer)}"{_attributes(settings)}/>'
+    yield from (f"  {element}" for element in spec.extra)
+    yield "</job>"
+
+
+def _attributes(values: Mapping[str, str | int | None]) -> str:
+    return "".join(f' {name}="{str(value).translate(_ESCAPES)}"' for name, value in values.items() if value is not None)
