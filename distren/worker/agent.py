@@ -1,0 +1,297 @@
+"""A worker: takes frames of its class from the broker, renders them in its slots, sends what became of them.
+
+Threads: one for each link (network only), one for each slot that has ever been used, and the one that calls `run`,
+which keeps the clock: reports, room, repetitions, and the orders to drain or to give everything back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Literal
+
+from distren.amqp import topology
+from distren.amqp.blobs import BlobHolder, BlobReceiver
+from distren.amqp.link import Delivery
+from distren.config import Settings
+from distren.errors import Conflict
+from distren.renderers import registry
+from distren.renderers.protocol import Renderer
+from distren.storage.blobstore import BlobStore
+from distren.wire import blobs as wire_blobs
+from distren.wire.frames import ReportWanted, Stop
+from distren.worker import identity, process, reports, scratch, skills
+from distren.worker.cache import InputCache
+from distren.worker.hand import Ending, Hand, Holding, Stage
+from distren.worker.identity import Identity
+from distren.worker.intake import Intake
+from distren.worker.lines import Lines
+from distren.worker.load import Admission
+from distren.worker.reports import State
+from distren.worker.results import Results
+from distren.worker.room import ahead, room
+from distren.worker.slots import Slots, Tools
+
+log = logging.getLogger(__name__)
+
+EARLY = 20 * 60.0
+"""seconds of rendering after which a frame is acknowledged: brokers take unacknowledged ones back after 30 minutes"""
+TICK = 1.0
+"""seconds between looks at the clock"""
+STALE = 2.0
+"""seconds that a frame may wait here for a slot that is busy for long; then another worker may have it"""
+LEAVE = 1.5
+"""seconds that renders and confirms get when everything is given back"""
+_MOST_NAMES = 100
+
+
+class _Order(Enum):
+    DRAIN = "drain"
+    GIVE_BACK = "give back"
+    LOOK = "look"  #: something has changed
+    REPORT = "report"
+
+
+class Worker:
+    """The inside of a worker process: `run` is called once, `drain` and `give_back` by any thread or signal handler.
+
+    `name`: None for `<host>-<n>`. `renderers`: None for all that this machine can run. `adapters` takes the place of
+    those that are installed, `early` that of EARLY.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        broker_url: str,
+        name: str | None = None,
+        pool: str = "default",
+        renderers: Sequence[str] | None = None,
+        slots: int | Literal["auto"] = "auto",
+        adapters: Mapping[str, Renderer] | None = None,
+        early: float = EARLY,
+    ) -> None:
+        self._settings, self._broker_url, self._pool, self._early = settings, broker_url, pool, early
+        self._wanted_name, self._wanted_renderers = name, renderers
+        self._adapters = registry.installed() if adapters is None else adapters
+        self._admission = Admission(slots)
+        # put of a SimpleQueue may interrupt itself, so that signal handlers can use it; no other queue's or event's.
+        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
+        self._state = State.WORKING
+        self._hand = Hand(0)
+        self._up_since = 0.0
+        self._reported = (-1, -1)
+        self.name = name or ""
+        self.ready = threading.Event()
+        """set once the worker takes frames"""
+
+    def drain(self) -> None:
+        """Finish the frames in hand, take no more, then end."""
+        self._orders.put(_Order.DRAIN)
+
+    def give_back(self) -> None:
+        """Stop the renders, put their frames back into the queue, and end."""
+        self._orders.put(_Order.GIVE_BACK)
+
+    def run(self) -> None:
+        """Work until `drain` or `give_back`.
+
+        Raises RendererUnavailable (with what to install), Conflict (the name is taken), BrokerUnavailable and
+        AccessRefused at the start, OutputError where the cache can not be written, later what ended a link for good.
+        """
+        found = skills.find(self._adapters, self._settings, self._wanted_renderers)
+        with contextlib.ExitStack() as stack:
+            claimed = self._connect(found)
+            stack.callback(claimed.release)
+            stack.callback(self._lines.close)
+            self._equip(found)
+            stack.callback(self._end)
+            self._begin()
+            self._work()
+
+    # -- beginning ---------------------------------------------------------------------------------------------------
+
+    def _connect(self, found: skills.Skills) -> Identity:
+        """Claim a name on this host and on the broker; one that was not asked for may be the next one."""
+        locks, above = self._settings.cache / "names", 0
+        queue_name = topology.class_queue_name(self._pool, found.versions)
+        while True:
+            claimed = identity.claim(locks, self._wanted_name, above=above)
+            try:
+                lines = Lines(
+                    self._broker_url, claimed.name, queue_name, on_up=self._connected, on_down=self._disconnected
+                )
+                self.name, self._lines = claimed.name, lines
+                self._intake = Intake(lines.frames, lines.queue, claimed.name, self._hand)
+                lines.open()
+                return claimed
+            except Conflict as error:
+                claimed.release()
+                above = claimed.number
+                if self._wanted_name is not None or above >= _MOST_NAMES:
+                    raise Conflict(
+                        f"a worker called '{claimed.name}' is connected to this broker: choose another --name"
+                    ) from error
+            except BaseException:
+                claimed.release()
+                raise
+
+    def _equip(self, found: skills.Skills) -> None:
+        """Put the parts together."""
+        cache, lines = self._settings.cache, self._lines
+        scratch.clean(cache / "attempts", cache / "names")
+        self._scratch = scratch.Scratch(cache / "attempts", self.name)
+        store = BlobStore(cache / "blobs", durable=False)
+        box = lines.mailbox.queue_name
+        self._receiver = BlobReceiver(lines.results, lines.mailbox, box, store)
+        inputs = InputCache(cache, store, self._receiver.fetch)
+        self._results = Results(lines.results, worker=self.name, reply_queue=box, on_sent=self._sent)
+        self._holder = BlobHolder(lines.results, self._results.path)
+        tools = Tools(skills=found, cache=inputs, scratch=self._scratch)
+        self._slots = Slots(self._hand, self._intake, self._results, tools, on_change=self._changed)
+        self._card = reports.Card(
+            worker=self.name,
+            pool=self._pool,
+            queue=lines.queue,
+            renderers=dict(found.versions),
+            sandboxed=process.sandboxed(),
+        )
+
+    def _begin(self) -> None:
+        mailbox, results = self._lines.mailbox, self._results
+        mailbox.on(Stop, self._called_off)
+        mailbox.on(ReportWanted, lambda delivery, message: self._orders.put(_Order.REPORT))
+        mailbox.on(wire_blobs.Read, self._holder.receive)
+        mailbox.on(wire_blobs.Wanted, results.on_wanted)
+        mailbox.on(wire_blobs.Stored, results.on_stored)
+        mailbox.on(wire_blobs.Refused, results.on_refused)
+        self._lines.frames.consume(mailbox.consumer())
+        self._look()
+        self._report()
+        self.ready.set()
+        log.info("worker %s takes frames from %s", self.name, self._lines.queue)
+
+    # -- the clock ---------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Keep the clock until the worker is to end."""
+        tick, report = time.monotonic() + TICK, time.monotonic() + reports.EVERY
+        while not (self._state is State.DRAINING and self._hand.is_empty):
+            order = self._next_order(tick - time.monotonic())
+            if order is _Order.GIVE_BACK:
+                self._leave()
+                return
+            if order is _Order.DRAIN:
+                self._drain()
+            self._lines.check()
+            changed = self._look()
+            now = time.monotonic()
+            if now >= tick:
+                tick = now + TICK
+                self._tick(now)
+            if changed or order in (_Order.REPORT, _Order.DRAIN) or now >= report:
+                report = now + reports.EVERY
+                self._report()
+
+    def _next_order(self, timeout: float) -> _Order | None:
+        with contextlib.suppress(queue.Empty):
+            return self._orders.get(timeout=max(timeout, 0.0))
+        return None
+
+    def _look(self) -> bool:
+        """Have as many slots and as much room as is right now; True where one of them has changed."""
+        if self._state is not State.WORKING:
+            return False
+        self._slots.resize(self._admission.limit)
+        self._intake.resize(self._room())
+        return (self._slots.count, self._intake.room) != self._reported
+
+    def _room(self) -> int:
+        now, rendering = time.monotonic(), self._rendering()
+        connected = now - self._up_since > STALE
+        bare = sum(1 for one in rendering if one.early or (connected and one.delivery is None))
+        return room(self._slots.count, ahead=self._ahead(now, rendering), uploading=self._results.uploading, bare=bare)
+
+    def _rendering(self) -> list[Holding]:
+        return [one for one in self._hand.holdings() if one.stage is Stage.RENDERING]
+
+    def _ahead(self, now: float, rendering: Sequence[Holding]) -> int:
+        """Frames to hold ahead; one that takes long already says more than the mean of those before it."""
+        oldest = max((now - one.began for one in rendering), default=0.0)
+        mean = self._slots.pace.mean
+        return ahead(self._slots.count, None if mean is None else max(mean, oldest))
+
+    def _tick(self, now: float) -> None:
+        self._results.tick()
+        rendering = self._rendering()
+        for holding in rendering:
+            if not holding.announced:
+                self._results.started(holding)
+            if now - holding.began >= self._early and not holding.early:
+                self._intake.acknowledge(self._hand.release_early(holding))
+        free = max(self._slots.count - len(rendering), 0)
+        for delivery in self._hand.take_waiting(free + self._ahead(now, rendering), before=now - STALE):
+            self._intake.give_back(delivery)
+
+    def _report(self) -> None:
+        slots, places = self._slots.count, self._intake.room
+        self._reported = (slots, places)
+        held = self._hand.holdings()
+        self._lines.results.publish(self._card.report(self._state, slots=slots, room=places, held=held))
+
+    # -- called by other threads -------------------------------------------------------------------------------------
+
+    def _connected(self) -> None:
+        self._up_since = time.monotonic()
+        self._orders.put(_Order.REPORT)
+
+    def _disconnected(self) -> None:
+        self._intake.connection_lost()
+
+    def _changed(self) -> None:
+        self._orders.put(_Order.LOOK)
+
+    def _called_off(self, delivery: Delivery, message: Stop) -> None:
+        for waiting in self._hand.call_off(message.job, message.frames):
+            self._intake.acknowledge(waiting)
+
+    def _sent(self, holding: Holding) -> None:
+        self._slots.sent(holding)
+        if holding.large or self._state is State.DRAINING:
+            self._changed()
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        if self._state is State.WORKING:
+            log.info("worker %s takes no more frames", self.name)
+            self._state = State.DRAINING
+            self._intake.close()
+            for delivery in self._hand.take_waiting():
+                self._intake.give_back(delivery)
+
+    def _leave(self) -> None:
+        """Give everything back at once; renders and confirms get a moment to end."""
+        log.info("worker %s gives its frames back", self.name)
+        self._drain()
+        self._hand.close()
+        for holding in self._rendering():
+            holding.end(Ending.GIVEN_BACK)
+            self._intake.give_back(self._hand.release(holding))
+        self._hand.wait_empty(LEAVE)
+
+    def _end(self) -> None:
+        """Stop whatever still runs; what is still in hand goes back to the queue with the connection."""
+        self._hand.close()
+        self._intake.close()
+        for holding in self._hand.holdings():
+            holding.end(Ending.GIVEN_BACK)
+        self._slots.join(LEAVE)
+        self._scratch.remove_all()
+        self._state = State.ENDED
+        self._lines.results.publish(self._card.report(State.ENDED, slots=0, room=0, held=()))

@@ -1,0 +1,161 @@
+"""One attempt at a frame: from its inputs to a frame tarball, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from distren.domain.job import Blob
+from distren.errors import DistrenError, InputError, NoAnswer, RenderError
+from distren.renderers.protocol import Command, Renderer, Task
+from distren.wire.frames import INLINE, Render
+from distren.worker import outputs, process
+from distren.worker.cache import InputCache
+from distren.worker.skills import Skills
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN = 1.0
+"""seconds between attempts to fetch inputs from a server that does not answer: it is being restarted"""
+_LONGEST_REASON = 1_900
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """The frame tarball, still on disk; `log` is compressed."""
+
+    tarball: Path
+    blob: Blob
+    seconds: float
+    log: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """Why there is no result; `permanent` where another attempt would fail alike."""
+
+    reason: str
+    permanent: bool = False
+    seconds: float = 0.0
+    log: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """The attempt was ended because somebody asked for it."""
+
+
+Outcome = Rendered | Broken | Stopped
+
+
+def make(
+    render: Render,
+    *,
+    skills: Skills,
+    cache: InputCache,
+    folder: Path,
+    stop: threading.Event,
+    on_progress: Callable[[float], None],
+) -> Outcome:
+    """Render one frame in `folder`, which holds an empty folder `output`. Whatever goes wrong is an outcome."""
+    try:
+        return _make(render, skills, cache, folder, stop, on_progress)
+    except DistrenError as error:
+        return Broken(reason=_short(str(error)), permanent=isinstance(error, InputError))
+    except OSError as error:
+        return Broken(reason=_short(f"the worker's disk: {error}"))
+    except Exception as error:  # a defect of ours or of an adapter costs the frame an attempt, not the worker
+        log.exception("an attempt ended with an error that nobody expected")
+        return Broken(reason=_short(f"the worker made an error: {error!r}"))
+
+
+def _make(
+    render: Render,
+    skills: Skills,
+    cache: InputCache,
+    folder: Path,
+    stop: threading.Event,
+    on_progress: Callable[[float], None],
+) -> Outcome:
+    adapter = skills.adapters.get(render.renderer)
+    if adapter is None:
+        raise RenderError(f"this worker has no renderer '{render.renderer}'")
+    manifest = render.manifest.value()
+    while not stop.is_set():
+        try:
+            with cache.inputs(manifest) as inputs:
+                task = Task(
+                    frame=render.frame,
+                    first=render.first,
+                    last=render.last,
+                    width=render.width,
+                    height=render.height,
+                    settings=render.settings,
+                    inputs=inputs,
+                    output=folder / "output",
+                )
+                command = adapter.command(task, skills.programs.get(render.renderer))
+                return _run(adapter, command, render.time_limit, folder, stop, on_progress)
+        except NoAnswer as error:
+            log.warning("waiting for the inputs of job %d: %s", render.job, error)
+            stop.wait(ASK_AGAIN)
+    return Stopped()
+
+
+def _run(
+    adapter: Renderer,
+    command: Command,
+    time_limit: float,
+    folder: Path,
+    stop: threading.Event,
+    on_progress: Callable[[float], None],
+) -> Outcome:
+    output = folder / "output"
+    began = time.monotonic()
+    ended = process.run(
+        command,
+        cwd=output,
+        read_line=adapter.read_line,
+        on_progress=on_progress,
+        time_limit=time_limit,
+        stop=stop,
+    )
+    if ended.stopped:
+        return Stopped()
+    text = compressed(ended.log)
+    if ended.timed_out:
+        reason = f"rendered longer than its limit of {_duration(time_limit)}"
+        return Broken(reason=reason, seconds=ended.seconds, log=text)
+    try:
+        outputs.check(command, output, ended)
+        target = folder / "frame.tar"
+        blob = outputs.pack(command, output, target)
+    except RenderError as error:
+        permanent = bool(getattr(error, "permanent", False))
+        return Broken(reason=_short(str(error)), permanent=permanent, seconds=ended.seconds, log=text)
+    return Rendered(tarball=target, blob=blob, seconds=time.monotonic() - began, log=text)
+
+
+def compressed(text: bytes) -> bytes:
+    """`text` as zlib writes it, cut at its start where it would not fit into an event."""
+    packed = zlib.compress(text, 6) if text else b""
+    while len(packed) > INLINE:
+        text = text[len(text) // 2 :]
+        packed = zlib.compress(text, 6)
+    return packed
+
+
+def _short(reason: str) -> str:
+    line = " ".join(reason.split())
+    return line if len(line) <= _LONGEST_REASON else line[:_LONGEST_REASON] + " ..."
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"

@@ -1,0 +1,139 @@
+"""The slots of a worker: a thread for each, which takes a frame in hand, renders it and hands its result on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from distren.wire.frames import INLINE
+from distren.worker import attempt
+from distren.worker.attempt import Broken, Outcome, Rendered, Stopped
+from distren.worker.cache import InputCache
+from distren.worker.hand import Ending, Hand, Holding
+from distren.worker.intake import Intake
+from distren.worker.results import Results
+from distren.worker.room import Pace, ahead
+from distren.worker.scratch import Scratch
+from distren.worker.skills import Skills
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY = 1.0
+"""seconds between two reports of one frame's progress"""
+BRIEF = 0.1
+"""seconds; that a frame of a job with such short ones has begun is not told: its result says the same"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What every attempt needs."""
+
+    skills: Skills
+    cache: InputCache
+    scratch: Scratch
+
+
+class Slots:
+    """The threads that render; `on_change` is called when room may have to change, from any of them."""
+
+    def __init__(
+        self, hand: Hand, intake: Intake, results: Results, tools: Tools, *, on_change: Callable[[], None]
+    ) -> None:
+        self._hand, self._intake, self._results, self._tools = hand, intake, results, tools
+        self._on_change = on_change
+        self._threads: list[threading.Thread] = []
+        self._pace_lock = threading.Lock()
+        self.pace = Pace()
+        self.count = 0
+
+    def resize(self, count: int) -> None:
+        """Render at most `count` frames at once; what is under way is not touched."""
+        self.count = count
+        self._hand.resize(count)
+        while len(self._threads) < count:
+            name = f"slot {len(self._threads) + 1}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait until the threads have ended (after Hand.close), `timeout` seconds at most."""
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def sent(self, holding: Holding) -> None:
+        """The broker has the result: only now the delivery is acknowledged."""
+        if holding.large:
+            self._tools.scratch.remove(holding.token)
+        self._intake.acknowledge(self._hand.finish(holding))
+
+    def _serve(self) -> None:
+        while (holding := self._hand.next()) is not None:
+            try:
+                self._render(holding)
+            except Exception:
+                log.exception("a slot met an error that nobody expected; its frame is given back")
+                self._intake.give_back(self._hand.drop(holding))
+                self._on_change()
+
+    def _render(self, holding: Holding) -> None:
+        usual = self.pace.of(holding.render.job)
+        if usual is None or usual > BRIEF:
+            self._results.started(holding)
+        outcome = self._attempt(holding)
+        holding.large = isinstance(outcome, Rendered) and outcome.blob.size > INLINE
+        self._send(holding, outcome)
+        if not holding.large:
+            self._tools.scratch.remove(holding.token)
+        self._hand.sending(holding)
+        if self._measure(holding) or holding.large:
+            self._on_change()
+
+    def _measure(self, holding: Holding) -> bool:
+        """Count the frame's time; True where the worker should hold another number of frames because of it."""
+        with self._pace_lock:
+            before = ahead(self.count, self.pace.mean)
+            self.pace.add(holding.render.job, time.monotonic() - holding.began)
+            return ahead(self.count, self.pace.mean) != before
+
+    def _attempt(self, holding: Holding) -> Outcome:
+        tools, told = self._tools, time.monotonic()
+
+        def progress(percent: float) -> None:
+            nonlocal told
+            now = time.monotonic()
+            if now - told >= PROGRESS_EVERY:
+                told = now
+                self._results.progress(holding, percent)
+
+        try:
+            folder = tools.scratch.make(holding.token)
+        except OSError as error:
+            return Broken(reason=f"the worker's disk: {error}")
+        return attempt.make(
+            holding.render,
+            skills=tools.skills,
+            cache=tools.cache,
+            folder=folder,
+            stop=holding.stop,
+            on_progress=progress,
+        )
+
+    def _send(self, holding: Holding, outcome: Outcome) -> None:
+        if isinstance(outcome, Stopped):
+            if holding.ending is Ending.GIVEN_BACK:
+                self._intake.give_back(self._hand.drop(holding))
+            else:
+                self._intake.acknowledge(self._hand.finish(holding))
+            self._on_change()
+        elif isinstance(outcome, Broken):
+            self._results.failed(holding, outcome)
+        else:
+            try:
+                self._results.completed(holding, outcome)
+            except OSError as error:
+                self._results.failed(holding, Broken(reason=f"the worker's disk: {error}"))

@@ -1,0 +1,127 @@
+"""The inputs of jobs on a host: laid out once, shared, removed when they have not been used for long."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from distren.domain.job import Blob
+from distren.errors import NotFound, RenderError
+from distren.storage.blobstore import BlobStore
+from distren.wire.jobs import Manifest, ManifestFile
+from distren.worker.cache import InputCache
+
+
+class Host:
+    """A cache, and the server's store that it fetches from, with counts of what was fetched."""
+
+    def __init__(self, folder: Path, limit: int = 10**9) -> None:
+        self.server = BlobStore(folder / "server", durable=False)
+        self.store = BlobStore(folder / "worker" / "blobs", durable=False)
+        self.fetched: Counter[str] = Counter()
+        self.cache = InputCache(folder / "worker", self.store, self.fetch, limit=limit)
+
+    def fetch(self, blob: Blob) -> Path:
+        if not self.server.has(blob.digest):
+            raise NotFound(f"the server has no blob {blob.digest}")
+        self.fetched[blob.digest] += 1
+        self.store.put(self.server.path(blob.digest).read_bytes())
+        return self.store.path(blob.digest)
+
+    def seed(self, files: dict[str, bytes]) -> Blob:
+        blobs = {path: self.server.put(data) for path, data in files.items()}
+        listed = [ManifestFile(path=path, digest=blob.digest, size=blob.size) for path, blob in blobs.items()]
+        return self.server.put(Manifest(files=listed).encode())
+
+
+def test_a_seed_is_laid_out_as_files(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with host.cache.inputs(host.seed({"scene.pov": b"sphere", "textures/a/wood.png": b"wood"})) as folder:
+        assert (folder / "scene.pov").read_bytes() == b"sphere"
+        assert (folder / "textures/a/wood.png").read_bytes() == b"wood"
+        assert (folder / "scene.pov").stat().st_mode & 0o777 == 0o444
+
+
+def test_a_seed_is_fetched_once_for_many_frames_at_once(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    manifest = host.seed({f"file{number}": bytes([number]) for number in range(5)})
+
+    def use() -> None:
+        with host.cache.inputs(manifest) as folder:
+            assert len(list(folder.iterdir())) == 5
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(host.fetched.values()) == {1}
+
+
+def test_a_file_that_two_jobs_share_is_fetched_once(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    for scene in (b"one", b"two"):
+        with host.cache.inputs(host.seed({"scene.pov": scene, "sky.png": b"large"})):
+            pass
+    assert set(host.fetched.values()) == {1}
+
+
+def test_a_missing_blob_leaves_no_layout_behind(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    manifest = host.seed({"scene.pov": b"sphere", "sky.png": b"sky"})
+    host.server.delete(host.server.put(b"sky").digest)
+    with pytest.raises(NotFound), host.cache.inputs(manifest):
+        pass
+    assert [path.name for path in (tmp_path / "worker" / "inputs").iterdir()] == [f"{manifest.digest}.lock"]
+
+
+@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a//b", "a/./b", "a/../../b", "nul\0", ""])
+def test_a_path_that_leaves_the_layout_is_refused(tmp_path: Path, path: str) -> None:
+    host = Host(tmp_path)
+    with pytest.raises(RenderError, match="can not be laid out"), host.cache.inputs(host.seed({path: b"x"})):
+        pass
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with pytest.raises(RenderError, match="clash"), host.cache.inputs(host.seed({"a": b"x", "a/b": b"y"})):
+        pass
+
+
+def test_inputs_that_were_unused_longest_go_first(tmp_path: Path) -> None:
+    host = Host(tmp_path, limit=2_500)
+    old, shared = host.seed({"a": b"a" * 1_000}), host.seed({"b": b"b" * 1_000})
+    for age, manifest in ((100, old), (50, shared)):
+        with host.cache.inputs(manifest):
+            pass
+        lock = tmp_path / "worker" / "inputs" / f"{manifest.digest}.lock"
+        os.utime(lock, (lock.stat().st_mtime - age,) * 2)
+    with host.cache.inputs(host.seed({"c": b"c" * 1_000})):
+        pass
+    layouts = {path.name for path in (tmp_path / "worker" / "inputs").iterdir() if path.is_dir()}
+    assert old.digest not in layouts
+    assert shared.digest in layouts
+    assert not host.store.has(host.server.put(b"a" * 1_000).digest)
+
+
+def test_inputs_in_use_are_never_removed(tmp_path: Path) -> None:
+    host = Host(tmp_path, limit=1_500)
+    with host.cache.inputs(host.seed({"a": b"a" * 1_000})) as used, host.cache.inputs(host.seed({"b": b"b" * 1_000})):
+        assert (used / "a").exists()
+
+
+def test_a_blob_that_another_layout_needs_stays(tmp_path: Path) -> None:
+    host = Host(tmp_path, limit=3_000)
+    first, second = host.seed({"a": b"x" * 1_000}), host.seed({"a": b"x" * 1_000, "b": b"y"})
+    for manifest in (first, second):
+        with host.cache.inputs(manifest):
+            pass
+    with host.cache.inputs(host.seed({"c": b"z" * 1_200})):
+        pass
+    with host.cache.inputs(second) as folder:
+        assert (folder / "a").read_bytes() == b"x" * 1_000
+    assert host.fetched[host.server.put(b"x" * 1_000).digest] == 1
