@@ -76,10 +76,10 @@ class BenchFarm:
     @property
     def broker_url(self) -> str:
         """The amqp:// URL of the private broker, for others that are measured on it."""
-        from distren.broker import address_of
+        from distren.broker.locate import broker_url
         from distren.config import load
 
-        return address_of(load())
+        return broker_url(load())
 
     def _distren(self, *arguments: str) -> None:
         subprocess.run(
