@@ -1,0 +1,94 @@
+"""What `--json` prints about jobs, frames, attempts and workers. Times are seconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distren.client.job import log_text
+from distren.urls import Url
+from distren.wire.jobs import AttemptInfo, FrameInfo, JobInfo, WorkerInfo
+
+Record = dict[str, Any]
+_OVER = ("done", "failed", "cancelled")
+
+
+def total(info: JobInfo) -> int:
+    return sum(info.counts.values())
+
+
+def done(info: JobInfo) -> int:
+    return info.counts.get("done", 0)
+
+
+def left(info: JobInfo) -> float | None:
+    """Seconds until the job ends at its present rate; None where that can not be said."""
+    still = total(info) - sum(info.counts.get(state, 0) for state in _OVER)
+    return still / info.rate if info.state == "active" and info.rate > 0 else None
+
+
+def job(info: JobInfo, server: str) -> Record:
+    return {
+        "job": info.job,
+        "url": str(Url(server=server, job=info.job)),
+        "name": info.name,
+        "renderer": info.renderer,
+        "pool": info.pool,
+        "priority": info.priority,
+        "state": info.state,
+        "frames": total(info),
+        "done": done(info),
+        "counts": info.counts,
+        "rate": info.rate,
+        "left": left(info),
+        "created": info.created,
+        "ended": info.ended,
+        "width": info.width,
+        "height": info.height,
+        "error": info.error,
+    }
+
+
+def frame(info: FrameInfo, url: str) -> Record:
+    return {
+        "frame": info.frame,
+        "url": f"{url}/frame/{info.frame}",
+        "state": info.state,
+        "attempts": info.attempts,
+        "worker": info.worker,
+        "started": info.started,
+        "ended": info.ended,
+        "percent": info.percent,
+        "reason": info.reason,
+        "result": None if info.result is None else {"sha256": info.result.digest, "size": info.result.size},
+    }
+
+
+def attempt(info: AttemptInfo) -> Record:
+    return {
+        "attempt": info.number,
+        "worker": info.worker,
+        "state": info.state,
+        "started": info.started,
+        "ended": info.ended,
+        "seconds": info.seconds,
+        "reason": info.reason,
+        "log": log_text(info),
+    }
+
+
+def worker(info: WorkerInfo) -> Record:
+    return {
+        "worker": info.worker,
+        "host": info.host,
+        "pool": info.pool,
+        "queue": info.queue,
+        "state": info.state,
+        "renderers": info.renderers,
+        "slots": info.slots,
+        "rendering": [{"job": job, "frame": frame} for job, frame in info.held],
+        "done": info.done,
+        "cores": info.cores,
+        "memory": info.memory,
+        "seen": info.seen,
+        "sandboxed": info.sandboxed,
+    }

@@ -1,0 +1,187 @@
+"""Jobs, frames, attempts and workers as tables for people; pure functions from records to rich tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from distren.cli import human, records
+from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY
+from distren.wire.jobs import AttemptInfo, FrameInfo, JobInfo, WorkerInfo
+
+_STYLES = {
+    "done": "green",
+    "active": "cyan",
+    "rendering": "cyan",
+    "queued": "blue",
+    "ready": "default",
+    "blocked": "bright_black",
+    "paused": "yellow",
+    "failed": "bold red",
+    "cancelled": "bright_black",
+    "lost": "yellow",
+    "dropped": "bright_black",
+    "working": "green",
+    "draining": "yellow",
+    "silent": "red",
+    "ended": "bright_black",
+}
+_BAR = 20
+"""columns of a progress bar inside a table"""
+
+
+def state(name: str) -> Text:
+    """A state in its colour; the word says it all where there are no colours."""
+    return Text(name, style=_STYLES.get(name, "default"))
+
+
+def bar(counts: dict[str, int], width: int = _BAR) -> Text:
+    """Frames by state as one bar: done, failed, under way, the rest."""
+    total = sum(counts.values())
+    parts = [("done", "green", "━"), ("failed", "red", "━"), ("rendering", "cyan", "╸")]
+    made, used, seen = Text(), 0, 0
+    for name, style, glyph in parts:
+        seen += counts.get(name, 0)
+        end = round(width * seen / total) if total else 0
+        made.append(glyph * (end - used), style)
+        used = end
+    return made.append("─" * (width - used), "bright_black")
+
+
+def jobs(infos: Sequence[JobInfo], now: float) -> Table:
+    """One line for each job, newest first; a column that would say the same for all of them is left out."""
+    goes_on = any(info.state == "active" and info.rate > 0 for info in infos)
+    columns: dict[str, Callable[[JobInfo], Text | str]] = {
+        "job": lambda info: str(info.job),
+        "name": lambda info: Text(info.name),
+        "state": lambda info: state(info.state),
+        "progress": lambda info: bar(info.counts),
+        "frames": lambda info: f"{records.done(info):,}/{records.total(info):,}",
+    }
+    if any(info.counts.get("failed") for info in infos):
+        columns["failed"] = lambda info: Text(f"{info.counts.get('failed', 0) or ''}", style="red")
+    if goes_on:
+        columns["rate"] = lambda info: human.rate(info.rate) if info.state == "active" else ""
+        columns["left"] = lambda info: human.remaining(records.left(info)).removesuffix(" left")
+    if any(info.pool != DEFAULT_POOL for info in infos):
+        columns["pool"] = lambda info: info.pool
+    if any(info.priority != DEFAULT_PRIORITY for info in infos):
+        columns["priority"] = lambda info: str(info.priority)
+    columns["submitted"] = lambda info: human.ago(info.created, now)
+    table = _table(*columns)
+    for column in table.columns:
+        if column.header in ("job", "frames", "failed", "priority"):
+            column.justify = "right"
+    for info in infos:
+        table.add_row(*(cell(info) for cell in columns.values()))
+    return table
+
+
+def job(info: JobInfo, url: str, now: float) -> Table:
+    """Everything about one job, a line for each thing."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bright_black")
+    table.add_column()
+    size = f"{info.width} x {info.height} pixels" if info.width and info.height else "as the scene says"
+    counts = ", ".join(f"{count:,} {name}" for name, count in info.counts.items() if count)
+    rows: list[tuple[str, Text | str]] = [
+        ("job", Text(url, style="bold")),
+        ("name", Text(info.name)),
+        ("state", state(info.state)),
+        ("progress", bar(info.counts, 40).append(f"  {_percent(info)}", "default")),
+        ("frames", f"{records.total(info):,}: {counts}"),
+        ("renderer", f"{info.renderer}, pool {info.pool}, priority {info.priority}"),
+        ("size", size),
+        ("submitted", f"{human.clock(info.created)} ({human.ago(info.created, now)})"),
+    ]
+    if info.ended is not None:
+        took = human.duration(info.ended - info.created)
+        rows.append(("ended", f"{human.clock(info.ended)} (after {took})"))
+    elif info.state == "active" and info.rate > 0:
+        rows.append(("rate", f"{human.rate(info.rate)}, {human.remaining(records.left(info))}"))
+    if info.error:
+        rows.append(("trouble", Text(info.error, style="red")))
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def frames(infos: Iterable[FrameInfo], now: float) -> Table:
+    """One line for each frame, by number."""
+    table = _table("frame", "state", "%", "tries", "worker", "time", "result", "what went wrong")
+    for column in (0, 2, 3, 5, 6):
+        table.columns[column].justify = "right"
+    for info in infos:
+        end = info.ended if info.ended is not None else now
+        running = info.started is not None and info.state in ("rendering", "done", "failed")
+        table.add_row(
+            str(info.frame),
+            state(info.state),
+            f"{info.percent:.0f}" if info.state == "rendering" else "",
+            str(info.attempts),
+            Text(info.worker or ""),
+            human.duration(end - (info.started or end)) if running else "",
+            human.size(info.result.size) if info.result is not None else "",
+            Text(info.reason or "", style="red", overflow="fold"),
+        )
+    return table
+
+
+def attempts(infos: Iterable[AttemptInfo]) -> Table:
+    """One line for each attempt at a frame, oldest first."""
+    table = _table("attempt", "state", "worker", "started", "time", "what went wrong")
+    table.columns[0].justify = table.columns[4].justify = "right"
+    for info in infos:
+        table.add_row(
+            str(info.number),
+            state(info.state),
+            Text(info.worker),
+            human.clock(info.started),
+            human.duration(info.seconds),
+            Text(info.reason or "", style="red", overflow="fold"),
+        )
+    return table
+
+
+def workers(infos: Iterable[WorkerInfo], now: float) -> Table:
+    """One line for each worker."""
+    table = _table(
+        "worker", "host", "state", "slots", "rendering", "done", "renderers", "pool", "machine", "sandbox", "seen"
+    )
+    table.columns[3].justify = table.columns[5].justify = "right"
+    for info in infos:
+        table.add_row(
+            Text(info.worker),
+            Text(info.host),
+            state(info.state),
+            f"{len(info.held)}/{info.slots}",
+            _held(info.held),
+            f"{info.done:,}",
+            Text(", ".join(f"{name} {version}" for name, version in sorted(info.renderers.items()))),
+            info.pool,
+            f"{human.plural(info.cores, 'core')}, {human.size(info.memory)}",
+            Text("yes", style="green") if info.sandboxed else Text("no", style="yellow"),
+            human.ago(info.seen, now),
+        )
+    return table
+
+
+def _held(held: Sequence[tuple[int, int]]) -> str:
+    shown = ", ".join(f"{job}/frame/{frame}" for job, frame in held[:3])
+    return f"{shown}, {len(held) - 3} more" if len(held) > 3 else shown
+
+
+def _percent(info: JobInfo) -> str:
+    total = records.total(info)
+    return f"{100 * records.done(info) / total:.0f} %" if total else ""
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for heading in headings:
+        fold = heading == "what went wrong"
+        table.add_column(heading, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
+    return table

@@ -1,0 +1,52 @@
+"""`distren-worker`: renders frames; the first Ctrl-C finishes those in hand, the second gives them back."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from typing import Literal
+
+import click
+
+from distren.broker.locate import broker_url
+from distren.cli import errors, journal
+from distren.cli.context import Cli, farm_options, pass_cli, warn
+from distren.cli.worker_options import worker_options
+from distren.worker.agent import Worker
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@worker_options
+@farm_options(hidden=False)
+@click.version_option(package_name="distren", message="DistRen %(version)s")
+@pass_cli
+def worker(cli: Cli, slots: int | Literal["auto"], renderers: str | None, pool: str, name: str | None) -> None:
+    """A worker of a farm: takes frames from the broker, renders them in child processes, sends the results.
+
+    SIGINT (Ctrl-C) lets it finish the frames in hand; a second one, or SIGTERM, gives them back at once.
+    """
+    journal.begin()
+    settings = cli.settings()
+    wanted = None if renderers is None else [one.strip() for one in renderers.split(",") if one.strip()]
+    agent = Worker(settings, broker_url=broker_url(settings), name=name, pool=pool, renderers=wanted, slots=slots)
+    asked = itertools.count(1)
+
+    def interrupted(*_: object) -> None:
+        if next(asked) == 1:
+            warn("finishing the frames in hand; Ctrl-C again gives them back")
+            agent.drain()
+        else:
+            agent.give_back()
+
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, lambda *_: agent.give_back())
+    agent.run()
+
+
+def main() -> None:
+    """The console command `distren-worker`."""
+    errors.run(worker, "distren-worker")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The farm, as a program sees it.
+
+from distren import Farm
+
+with Farm() as farm:
+    job = farm.submit("scene.pov", frames="1-24")
+    job.wait()
+    job.fetch("out/")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from distren import config, urls
+from distren.amqp.blobs import BlobSender
+from distren.amqp.requests import PATIENCE
+from distren.broker.locate import broker_url
+from distren.client import seed, upload
+from distren.client.connection import Connection
+from distren.client.job import FrameNumbers, Job, frame_numbers
+from distren.client.results import Results
+from distren.client.upload import OnUpload
+from distren.errors import NotFound, UrlError
+from distren.urls import Url
+from distren.wire.jobs import (
+    Describe,
+    Description,
+    JobInfo,
+    Jobs,
+    ListJobs,
+    ListWorkers,
+    WorkerInfo,
+    Workers,
+)
+
+__all__ = ["Farm", "Job"]
+_PAGE = 100
+
+
+class Farm:
+    """A connection to the server behind a broker. Use it in a `with`, or `close` it.
+
+    `broker` is an amqp:// URL; without it the settings decide, and without those it is the private broker in the data
+    folder. `settings` are those of `distren.config`. Raises BrokerUnavailable, AccessRefused, SettingsError.
+    """
+
+    def __init__(self, broker: str | None = None, **settings: Any) -> None:
+        self.settings = config.load(broker=broker, **settings)
+        url = broker_url(self.settings)
+        self._connection = Connection(url)
+        self._results = Results(url)
+        self._sender = BlobSender(self._connection.link, self._connection.mailbox, self._connection.queue)
+        self._description: Description | None = None
+        self._connection.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; jobs go on without it."""
+        self._sender.close()
+        self._connection.close()
+
+    # -- the farm ----------------------------------------------------------------------------------------------------
+
+    def describe(self, timeout: float = PATIENCE) -> Description:
+        """The server's name and version, and how many workers have each renderer now."""
+        self._description = self._connection.ask(Describe(), Description, timeout)
+        return self._description
+
+    @property
+    def server(self) -> str:
+        """The name of the server that answers."""
+        return (self._description or self.describe()).server
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers that have reported of late, those at work first."""
+        return self._connection.ask(ListWorkers(), Workers).workers
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    def jobs(self) -> Iterator[JobInfo]:
+        """Every job, newest first."""
+        before = None
+        while True:
+            page = self._connection.ask(ListJobs(before=before, limit=_PAGE), Jobs)
+            yield from page.jobs
+            if len(page.jobs) < _PAGE:
+                return
+            before = page.jobs[-1].job
+
+    def job(self, reference: int | str) -> Job:
+        """The job that `17`, `alpha/17` or `distren://alpha/17` names; its existence is not asked for here.
+
+        Raises UrlError, and NotFound where the reference names another server.
+        """
+        url = urls.parse(str(reference))
+        if url.job is None or url.frame is not None or url.file is not None:
+            raise UrlError(f"'{reference}' names no job: write for example 17, or distren://alpha/17")
+        return self._job(url)
+
+    def frame(self, reference: str) -> tuple[Job, int]:
+        """The job and the frame number that `17/frame/3` or `distren://alpha/17/frame/3` names."""
+        url = urls.parse(reference)
+        if url.frame is None:
+            raise UrlError(f"'{reference}' names no frame: write for example 17/frame/3")
+        return self._job(url), url.frame
+
+    def _job(self, url: Url) -> Job:
+        assert url.job is not None
+        if url.server is not None and url.server != self.server:
+            raise NotFound(
+                f"there is no server '{url.server}' here: '{self.server}' answers on this broker; "
+                "give the other one's with --broker"
+            )
+        return Job(self._connection, self._results, server=self.server, job=url.job)
+
+    # -- submitting --------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        source: Path | str,
+        frames: FrameNumbers = None,
+        *,
+        renderer: str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        name: str | None = None,
+        pool: str | None = None,
+        priority: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        scene: str | None = None,
+        on_upload: OnUpload | None = None,
+    ) -> Job:
+        """Hand in a scene, a directory or a tarball; only files that the server lacks travel.
+
+        What is None is taken from the job file or the scene; `scene` names the one that is meant in a folder that holds
+        several. `on_upload` is told how the upload goes. Raises
+        InputError and its kinds, RendererUnavailable where nobody knows the renderer, OutputError where the server
+        has no room.
+        """
+        with seed.pack(
+            Path(source),
+            renderer=renderer,
+            frames=frame_numbers(frames),
+            width=width,
+            height=height,
+            name=name,
+            pool=pool,
+            priority=priority,
+            settings=settings,
+            scene=scene,
+        ) as packed:
+            reply = upload.hand_in(self._connection, self._sender, packed, on_upload)
+        return Job(self._connection, self._results, server=reply.server, job=reply.job)

@@ -1,0 +1,256 @@
+"""A job on the farm, as a program sees it: ask, wait, change, fetch."""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Literal
+
+from distren.client import fetch
+from distren.client.connection import Connection, News
+from distren.domain import frameset
+from distren.domain.frameset import FrameSet
+from distren.domain.states import FrameState, JobState
+from distren.errors import BrokerUnavailable, FrameRangeError, JobFailed, NoAnswer, NotFound
+from distren.urls import Url
+from distren.wire.jobs import (
+    AttemptInfo,
+    Attempts,
+    Change,
+    FrameInfo,
+    FrameNews,
+    Frames,
+    JobInfo,
+    ListAttempts,
+    ListFrames,
+    ShowJob,
+    ShownJob,
+)
+
+if TYPE_CHECKING:
+    from distren.client.results import Results
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN = 15.0
+"""seconds without news after which the state is asked for: news may be lost"""
+_ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+_PAGE = 10_000
+FrameNumbers = str | FrameSet | Iterable[int] | None
+"""frames as people write them (`1-24`), as a set, or one by one; None: all"""
+
+
+class Job:
+    """One job; made by `Farm.submit` and `Farm.job`. Every method raises NotFound where the server has no such job."""
+
+    def __init__(self, connection: Connection, results: Results, *, server: str, job: int) -> None:
+        self._connection, self._results = connection, results
+        self.server, self.id = server, job
+
+    @property
+    def url(self) -> str:
+        """`distren://<server>/<job>`"""
+        return str(Url(server=self.server, job=self.id))
+
+    def __repr__(self) -> str:
+        return f"<Job {self.url}>"
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def info(self) -> JobInfo:
+        """The job's state, its frames counted by state, and the rest of its record."""
+        return self._connection.ask(ShowJob(job=self.id), ShownJob).job
+
+    def frames(self, states: Iterable[str] | None = None) -> Iterator[FrameInfo]:
+        """The frames by number; those in one of `states` alone where given."""
+        wanted = None if states is None else [str(state) for state in states]
+        after = -1
+        while True:
+            page = self._connection.ask(ListFrames(job=self.id, after=after, limit=_PAGE, states=wanted), Frames)
+            yield from page.frames
+            if not page.more or not page.frames:
+                return
+            after = page.frames[-1].frame
+
+    def attempts(self, frame: int) -> list[AttemptInfo]:
+        """The attempts at a frame, oldest first; `log` is zlib-compressed text."""
+        return self._connection.ask(ListAttempts(job=self.id, frame=frame), Attempts).attempts
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        *,
+        timeout: float | None = None,
+        on_frames: Callable[[list[FrameInfo]], None] | None = None,
+    ) -> Iterator[JobInfo]:
+        """The job now, then after each change, until it has ended; `on_frames` gets what changes in single frames.
+
+        A server or broker that goes away and comes back in between ends nothing. Raises NoAnswer after `timeout`
+        seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._connection.listening(self.id, frames=on_frames is not None) as news:
+            info = self.info()
+            yield info
+            while info.state not in _ENDED:
+                changed = self._next(info, news, deadline, on_frames)
+                if changed is not None:
+                    info = changed
+                    yield info
+
+    def wait(self, timeout: float | None = None, on_news: Callable[[JobInfo], None] | None = None) -> JobInfo:
+        """Wait until every frame is done. Raises JobFailed where some never will be, NoAnswer after `timeout` s."""
+        info: JobInfo | None = None
+        for info in self.watch(timeout=timeout):
+            if on_news is not None:
+                on_news(info)
+        assert info is not None
+        self.check_done(info)
+        return info
+
+    def check_done(self, info: JobInfo) -> None:
+        """Raise JobFailed unless the job is done."""
+        total, done = sum(info.counts.values()), info.counts.get(FrameState.DONE, 0)
+        if info.state == JobState.CANCELLED:
+            raise JobFailed(f"job {self.id} was cancelled with {done} of {total} frames done")
+        if info.state == JobState.FAILED:
+            raise JobFailed(
+                f"job {self.id} failed with {done} of {total} frames done: 'distren frames {self.id}' says why, "
+                f"'distren retry {self.id}' tries again"
+            )
+        if info.state != JobState.DONE:
+            raise JobFailed(
+                f"job {self.id} is {info.state} with {done} of {total} frames done: wait for it with "
+                f"'distren watch {self.id}', or fetch what there is with --partial"
+            )
+
+    def _next(
+        self,
+        info: JobInfo,
+        news: SimpleQueue[News],
+        deadline: float | None,
+        on_frames: Callable[[list[FrameInfo]], None] | None,
+    ) -> JobInfo | None:
+        """The job after the next news of it; None where the news was about something else."""
+        left = ASK_AGAIN if deadline is None else min(ASK_AGAIN, deadline - time.monotonic())
+        if left <= 0:
+            raise NoAnswer(f"job {self.id} is still {info.state}: it did not end in the time given")
+        try:
+            item = news.get(timeout=left)
+        except Empty:
+            item = None
+        if item is None:
+            return self._ask_patiently()
+        if isinstance(item, FrameNews):
+            if on_frames is not None:
+                on_frames(item.frames)
+            return None
+        if item.state in _ENDED:
+            return self._ask_patiently()
+        told = {"state": item.state, "counts": item.counts, "rate": item.rate, "error": item.error}
+        return info.model_copy(update=told)
+
+    def _ask_patiently(self) -> JobInfo | None:
+        """The job as it is now; None while the server or the broker is away."""
+        try:
+            return self.info()
+        except (NoAnswer, BrokerUnavailable) as error:
+            if self._connection.link.failure is not None:
+                raise
+            log.warning("no answer, waiting until the server is back: %s", error)
+            return None
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> JobInfo:
+        """Call the job off; what is done stays."""
+        return self._change("cancel")
+
+    def pause(self) -> JobInfo:
+        """Hand out no more frames until it is resumed; frames in hand are finished."""
+        return self._change("pause")
+
+    def resume(self) -> JobInfo:
+        return self._change("resume")
+
+    def retry(self, frames: FrameNumbers = None) -> JobInfo:
+        """Render the frames that failed or were cancelled again; named `frames` again whatever became of them."""
+        return self._change("retry", frames=frames)
+
+    def set_priority(self, priority: int) -> JobInfo:
+        """0 to 100; jobs with a larger one are rendered earlier."""
+        return self._change("priority", priority=priority)
+
+    def _change(
+        self,
+        action: Literal["cancel", "pause", "resume", "retry", "priority"],
+        *,
+        priority: int | None = None,
+        frames: FrameNumbers = None,
+    ) -> JobInfo:
+        numbers = frame_numbers(frames)
+        ranges = None if numbers is None else [(part[0], part[-1], part.step) for part in numbers.ranges]
+        change = Change(job=self.id, action=action, priority=priority, frames=ranges)
+        return self._connection.ask(change, ShownJob).job
+
+    # -- fetching ----------------------------------------------------------------------------------------------------
+
+    def fetch(
+        self,
+        target: Path | str,
+        frames: FrameNumbers = None,
+        *,
+        partial: bool = False,
+        by_frame: bool = False,
+        on_frame: Callable[[FrameInfo], None] | None = None,
+    ) -> fetch.Fetched:
+        """Bring the done frames' files into the folder `target`, or into one tarball where it is called *.tar or
+        *.tar.gz, .bz2, .xz, .zst.
+
+        Files appear complete or not at all; files that are there already are kept. `by_frame` gives each frame a
+        folder `frame-<id>`. Unless `partial`, every frame must be done. Raises JobFailed, NotFound, OutputError.
+        """
+        chosen = self._chosen(frame_numbers(frames), partial=partial)
+        return fetch.fetch(self._results, chosen, Path(target), by_frame=by_frame, on_frame=on_frame)
+
+    def _chosen(self, wanted: FrameSet | None, *, partial: bool) -> list[FrameInfo]:
+        if wanted is None:
+            if not partial:
+                self.check_done(self.info())
+            return list(self.frames([FrameState.DONE]))
+        every = {frame.frame: frame for frame in self.frames() if frame.frame in wanted}
+        for number in wanted:
+            if number not in every:
+                raise NotFound(f"job {self.id} has no frame {number}")
+            if every[number].state != FrameState.DONE and not partial:
+                raise JobFailed(
+                    f"frame {number} of job {self.id} is {every[number].state}: add --partial to go without"
+                )
+        return [frame for frame in every.values() if frame.state == FrameState.DONE]
+
+
+def frame_numbers(frames: FrameNumbers) -> FrameSet | None:
+    """The set that `frames` names; raises FrameRangeError."""
+    if frames is None or isinstance(frames, FrameSet):
+        return frames
+    if isinstance(frames, str):
+        return frameset.parse(frames)
+    numbers = list(frames)
+    if not numbers or min(numbers) < 0 or max(numbers) > frameset.LARGEST_FRAME:
+        raise FrameRangeError(f"frames are one or more numbers from 0 to {frameset.LARGEST_FRAME}")
+    return frameset.of(numbers)
+
+
+def log_text(attempt: AttemptInfo) -> str:
+    """What the renderer printed during an attempt; a log that can not be unpacked is said to be damaged."""
+    if not attempt.log:
+        return ""
+    try:
+        return zlib.decompress(attempt.log).decode("utf-8", "replace")
+    except zlib.error:
+        return "(the log is damaged)"

@@ -1,0 +1,57 @@
+"""Hands a seed in: its files first, then the job that names them."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from distren.amqp.blobs import BlobSender
+from distren.client.connection import Connection
+from distren.client.seed import Seed
+from distren.domain.job import Blob
+from distren.storage.blobstore import BlobStore
+from distren.wire import fields
+from distren.wire.jobs import Submit, Submitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """How far an upload is, in bytes: of all files of the job, of those that the server lacked, of those sent."""
+
+    total_bytes: int = 0
+    missing_bytes: int = 0
+    sent_bytes: int = 0
+
+
+OnUpload = Callable[[Upload], None]
+
+
+def hand_in(connection: Connection, sender: BlobSender, seed: Seed, on_upload: OnUpload | None) -> Submitted:
+    """Have the server store what it lacks of the seed, then take the job.
+
+    The request carries a random key: sent twice, because a reply was lost, it still makes one job. Raises NoAnswer,
+    TransferError, and what the server refuses the job with.
+    """
+    sources, sizes = seed.blobs(), {file.blob.digest: file.blob.size for file in seed.inputs}
+    manifest = seed.manifest()[1]
+    sizes[manifest.digest] = manifest.size
+    total = sum(sizes.values())
+    with tempfile.TemporaryDirectory(prefix="distren-submit-") as folder:
+        store = BlobStore(Path(folder), durable=False)
+        files = [(Blob(digest=digest, size=sizes[digest]), _path(source, store)) for digest, source in sources.items()]
+
+        def tell(sent: int, missing: int) -> None:
+            if on_upload is not None:
+                on_upload(Upload(total_bytes=total, missing_bytes=missing, sent_bytes=sent))
+
+        report = sender.offer_all(files, on_bytes=tell)
+        tell(report.sent_bytes, report.sent_bytes)
+        return connection.ask(Submit(manifest=fields.Blob.of(manifest), key=secrets.token_hex(16)), Submitted)
+
+
+def _path(source: Path | bytes, store: BlobStore) -> Path:
+    """Where the bytes can be read while they travel."""
+    return store.path(store.put(source).digest) if isinstance(source, bytes) else source
