@@ -8,12 +8,15 @@ from sqlalchemy import Connection
 
 from distren.domain.job import Blob, InputFile, JobSpec
 from distren.errors import InputError, JobFileError, NotFound, RendererUnavailable
-from distren.jobfile.manifest import JOB_FILE, LARGEST_MANIFEST, read_manifest
-from distren.jobfile.reader import LARGEST_JOB_FILE, read_jobfile
+from distren.jobfile import scan
+from distren.jobfile.manifest import read_manifest
+from distren.jobfile.reader import read_jobfile
+from distren.jobfile.words import FILE_NAME
 from distren.renderers import registry
 from distren.server.fleet import Fleet
 from distren.storage import jobs as job_rows
 from distren.storage.blobstore import BlobStore
+from distren.wire.codec import LARGEST_MESSAGE
 from distren.wire.jobs import Submit
 
 
@@ -28,12 +31,12 @@ class Seed:
 
 def read_seed(store: BlobStore, manifest: Blob) -> Seed:
     """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
-    inputs = tuple(read_manifest(_read(store, manifest, "the manifest", LARGEST_MANIFEST)))
+    inputs = read_manifest(_read(store, manifest, "the manifest", LARGEST_MESSAGE))
     for file in inputs:
         if not store.has(file.blob.digest):
             raise NotFound(f"the file '{file.path}' was not uploaded: submit the job again")
-    job_file = next(file for file in inputs if file.path == JOB_FILE)
-    spec = read_jobfile(_read(store, job_file.blob, JOB_FILE, LARGEST_JOB_FILE))
+    job_file = next(file for file in inputs if file.path == FILE_NAME)
+    spec = read_jobfile(_read(store, job_file.blob, FILE_NAME, scan.DEFAULT_LIMITS.bytes))
     return Seed(spec=spec, manifest=manifest, inputs=inputs)
 
 
