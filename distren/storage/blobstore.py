@@ -35,6 +35,10 @@ _LOCK_PAUSE = 0.02
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
+class WrongBytes(TransferError):
+    """What arrived is not what its digest names, or not of the size that was announced."""
+
+
 class BlobStore:
     """The blobs below `folder`, which is made when it is missing. Any thread may call anything.
 
@@ -86,16 +90,18 @@ class BlobStore:
     def open_partial(self, blob: Blob, *, timeout: float | None = None) -> Partial | None:
         """The place for a blob's bytes, with what arrived of it earlier; None: the blob is stored already.
 
-        Waits while another receives the same blob; raises TransferError after `timeout` seconds of that, and
-        OutputError where the disk has no room for the blob.
+        Waits while another receives the same blob. Raises TransferError when nothing has reached that one for
+        `timeout` seconds, and OutputError where the disk has no room for the blob.
         """
         path = self._partials / _checked(blob.digest)
-        until = None if timeout is None else time.monotonic() + timeout
+        size, grown = -1, time.monotonic()
         while not self.has(blob.digest):
             with _disk_errors(self.folder):
                 handle = _locked(path)
             if handle is None:
-                if until is not None and time.monotonic() > until:
+                if (now := self.partial_size(blob.digest)) != size:
+                    size, grown = now, time.monotonic()
+                if timeout is not None and time.monotonic() - grown > timeout:
                     raise TransferError(f"another process receives {blob.digest[:12]} and does not finish")
                 time.sleep(_LOCK_PAUSE)
             elif self.has(blob.digest):
@@ -205,20 +211,20 @@ class Partial:
             self.offset += len(data)
 
     def write(self, data: bytes) -> None:
-        """The next bytes; raises TransferError for more than the blob has, and OutputError."""
+        """The next bytes; raises WrongBytes for more than the blob has, and OutputError."""
         if self.offset + len(data) > self.blob.size:
-            raise TransferError(f"more arrived of {self.blob.digest[:12]} than its {self.blob.size} bytes")
+            raise WrongBytes(f"more arrived of {self.blob.digest[:12]} than its {self.blob.size} bytes")
         self._hashed.update(data)
         with _disk_errors(self._store.folder):
             _write_all(self._handle, data)
         self.offset += len(data)
 
     def commit(self) -> Path:
-        """Store the blob. One with another size or digest is removed, and raises TransferError."""
+        """Store the blob. One with another size or digest is removed, and raises WrongBytes."""
         try:
             if self.offset != self.blob.size or self._hashed.hexdigest() != self.blob.digest:
                 self._path.unlink(missing_ok=True)
-                raise TransferError(
+                raise WrongBytes(
                     f"{self.offset} bytes arrived as {self.blob.digest[:12]}, but they are not what that digest names"
                 )
             with _disk_errors(self._store.folder):
