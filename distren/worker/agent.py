@@ -16,7 +16,8 @@ from enum import Enum
 from typing import Literal
 
 from distren.amqp import topology
-from distren.amqp.blobs import BlobHolder, BlobReceiver
+from distren.amqp.blob_holder import BlobHolder
+from distren.amqp.blob_receiver import BlobReceiver
 from distren.amqp.link import Delivery
 from distren.config import Settings
 from distren.errors import Conflict
@@ -45,8 +46,8 @@ TICK = 1.0
 """seconds between looks at the clock"""
 STALE = 2.0
 """seconds that a frame may wait here for a slot that is busy for long; then another worker may have it"""
-LEAVE = 1.5
-"""seconds that renders and confirms get when everything is given back"""
+LEAVE = process.GRACE + 0.5
+"""seconds that renders and confirms get at most when everything is given back"""
 _MOST_NAMES = 100
 
 
@@ -166,7 +167,7 @@ class Worker:
         mailbox, results = self._lines.mailbox, self._results
         mailbox.on(Stop, self._called_off)
         mailbox.on(ReportWanted, lambda delivery, message: self._orders.put(_Order.REPORT))
-        mailbox.on(wire_blobs.Read, self._holder.receive)
+        mailbox.on(wire_blobs.Read, self._holder.answer)
         mailbox.on(wire_blobs.Wanted, results.on_wanted)
         mailbox.on(wire_blobs.Stored, results.on_stored)
         mailbox.on(wire_blobs.Refused, results.on_refused)
@@ -291,6 +292,7 @@ class Worker:
         self._intake.close()
         for holding in self._hand.holdings():
             holding.end(Ending.GIVEN_BACK)
+        self._receiver.close()
         self._slots.join(LEAVE)
         self._scratch.remove_all()
         self._state = State.ENDED

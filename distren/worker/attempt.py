@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distren.domain.job import Blob
-from distren.errors import DistrenError, InputError, NoAnswer, RenderError
-from distren.renderers.protocol import Command, Renderer, Task
+from distren.errors import DistrenError, InputError, NoAnswer, RenderError, TransferError
+from distren.renderers.protocol import AttemptFailed, Command, Renderer, Task
 from distren.wire.frames import INLINE, Render
 from distren.worker import outputs, process
 from distren.worker.cache import InputCache
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 ASK_AGAIN = 1.0
 """seconds between attempts to fetch inputs from a server that does not answer: it is being restarted"""
+TRANSFERS = 10
+"""transfers of inputs that may fail before the attempt does; a server that is silent costs 30 s each"""
 _LONGEST_REASON = 1_900
 
 
@@ -66,7 +68,7 @@ def make(
     try:
         return _make(render, skills, cache, folder, stop, on_progress)
     except DistrenError as error:
-        return Broken(reason=_short(str(error)), permanent=isinstance(error, InputError))
+        return Broken(reason=_short(str(error)), permanent=_is_permanent(error))
     except OSError as error:
         return Broken(reason=_short(f"the worker's disk: {error}"))
     except Exception as error:  # a defect of ours or of an adapter costs the frame an attempt, not the worker
@@ -85,7 +87,7 @@ def _make(
     adapter = skills.adapters.get(render.renderer)
     if adapter is None:
         raise RenderError(f"this worker has no renderer '{render.renderer}'")
-    manifest = render.manifest.value()
+    manifest, tries = render.manifest.value(), 0
     while not stop.is_set():
         try:
             with cache.inputs(manifest) as inputs:
@@ -101,7 +103,10 @@ def _make(
                 )
                 command = adapter.command(task, skills.programs.get(render.renderer))
                 return _run(adapter, command, render.time_limit, folder, stop, on_progress)
-        except NoAnswer as error:
+        except (NoAnswer, TransferError) as error:
+            tries += isinstance(error, TransferError)
+            if tries > TRANSFERS:
+                raise
             log.warning("waiting for the inputs of job %d: %s", render.job, error)
             stop.wait(ASK_AGAIN)
     return Stopped()
@@ -135,9 +140,8 @@ def _run(
         outputs.check(command, output, ended)
         target = folder / "frame.tar"
         blob = outputs.pack(command, output, target)
-    except RenderError as error:
-        permanent = bool(getattr(error, "permanent", False))
-        return Broken(reason=_short(str(error)), permanent=permanent, seconds=ended.seconds, log=text)
+    except AttemptFailed as error:
+        return Broken(reason=_short(str(error)), permanent=error.permanent, seconds=ended.seconds, log=text)
     return Rendered(tarball=target, blob=blob, seconds=time.monotonic() - began, log=text)
 
 
@@ -148,6 +152,11 @@ def compressed(text: bytes) -> bytes:
         text = text[len(text) // 2 :]
         packed = zlib.compress(text, 6)
     return packed
+
+
+def _is_permanent(error: DistrenError) -> bool:
+    """Whether another attempt would fail alike: what the user gave can not be used, or the adapter says so."""
+    return error.permanent if isinstance(error, AttemptFailed) else isinstance(error, InputError)
 
 
 def _short(reason: str) -> str:

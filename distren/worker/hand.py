@@ -17,6 +17,7 @@ from enum import Enum, StrEnum
 
 from distren.amqp.link import Delivery
 from distren.wire.frames import Render
+from distren.worker.process import Stop
 
 REMEMBERED = 1_000
 """finished frames that are known again when the broker delivers them once more"""
@@ -64,7 +65,7 @@ class Holding:
     early: bool = False
     large: bool = False
     ending: Ending | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
 
     @property
     def key(self) -> Key:

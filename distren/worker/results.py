@@ -119,10 +119,16 @@ class Results:
             return uploads[0].rendered.tarball
 
     def on_wanted(self, delivery: Delivery, message: wire.Wanted) -> None:
-        """The server has taken the offer up; it says with Stored when it has the blob (also if it had it before)."""
+        """The server says what it lacks of an offer, whose correlation id is the digest; it may lack nothing."""
+        digest = delivery.correlation_id or ""
+        if all(blob.digest != digest for blob in message.missing):
+            self._stored(digest)
 
     def on_stored(self, delivery: Delivery, message: wire.Stored) -> None:
-        for upload in self._take(message.digest):
+        self._stored(message.digest)
+
+    def _stored(self, digest: str) -> None:
+        for upload in self._take(digest):
             self._send(upload.holding, self._completion(upload.holding, upload.rendered, None))
 
     def on_refused(self, delivery: Delivery, message: wire.Refused) -> None:
@@ -156,6 +162,7 @@ class Results:
             key=BLOBS,
             body=offer.encode(),
             reply_to=self._reply_queue,
+            correlation_id=blob.digest,
             persistent=False,
             type=offer.type,
         )
