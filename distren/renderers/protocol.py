@@ -12,6 +12,15 @@ from pathlib import Path
 from typing import Protocol
 
 from distren.domain.frameset import FrameSet
+from distren.errors import RenderError
+
+
+class AttemptFailed(RenderError):
+    """One attempt at a frame failed; `permanent` where another attempt would fail alike."""
+
+    def __init__(self, text: str, *, permanent: bool = False) -> None:
+        super().__init__(text)
+        self.permanent = permanent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +65,15 @@ class Command:
     """How to run the program: its arguments (the first is the program), what is added to its environment.
 
     `outputs` are the files that must be there afterwards; `good_statuses` are the exit codes that mean success.
+    `wraps_at`: the program breaks long lines after that many characters, and a line that goes on begins with a blank,
+    or follows one that is full; the worker joins them before anybody reads them.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[ExpectedFile, ...] = ()
     good_statuses: frozenset[int] = frozenset({0})
+    wraps_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,7 @@ class Renderer(Protocol):
         """Raise JobFileError where a setting is unknown or has a value that can not be used."""
 
     def command(self, task: Task, program: str | None) -> Command:
-        """How to render one frame."""
+        """How to render one frame. Raises AttemptFailed where that can not be done, JobFileError as `check` does."""
 
     def read_line(self, line: str) -> Progress | Trouble | None:
         """What one line of the program's output (without its end) means; None: nothing of interest."""

@@ -1,0 +1,314 @@
+"""Runs a renderer's program: a child in a session of its own, watched until it and all that it started have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from distren.errors import RenderError
+from distren.renderers.protocol import Command, Progress, Trouble
+from distren.worker.transcript import Lines, Transcript
+
+GRACE = 2.0
+"""seconds between SIGTERM and SIGKILL"""
+_LOOK = 0.1
+"""seconds between looks at a stop that can not wake us (a plain threading.Event)"""
+_READ = 2**16
+_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+
+ReadLine = Callable[[str], Progress | Trouble | None]
+OnProgress = Callable[[float], None]
+
+
+class Stop(threading.Event):
+    """An event that a poll can wait for, so that `set` ends a render at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = -1
+        self._making = threading.Lock()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable once the event is set; made when it is first asked for."""
+        with self._making:
+            if self._number < 0:
+                self._number = os.eventfd(int(self.is_set()), os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            return self._number
+
+    def set(self) -> None:
+        super().set()
+        with self._making:
+            if self._number >= 0:
+                os.eventfd_write(self._number, 1)
+
+    def clear(self) -> None:
+        raise NotImplementedError("a stop is for good")
+
+    def __del__(self) -> None:
+        if getattr(self, "_number", -1) >= 0:
+            os.close(self._number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    `status` is the exit code, None where a signal ended the program; `trouble` says why the run is no success, None
+    where it is one; `log` is the capped output; `memory` is the peak resident size in bytes of the program or of the
+    largest process that it waited for, `processor` the seconds of processor time that these used.
+    """
+
+    status: int | None
+    trouble: Trouble | None
+    seconds: float
+    log: bytes
+    stopped: bool = False
+    timed_out: bool = False
+    memory: int = 0
+    processor: float = 0.0
+
+
+class Census:
+    """Counts the renders of this process, and remembers how much memory the last ones took at their peaks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._peaks: deque[int] = deque(maxlen=32)
+        self.running = 0
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        with self._lock:
+            self.running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.running -= 1
+
+    def note(self, memory: int) -> None:
+        with self._lock:
+            self._peaks.append(memory)
+
+    @property
+    def peak(self) -> int | None:
+        """Bytes; the largest of the last renders, None before the first."""
+        with self._lock:
+            return max(self._peaks, default=None)
+
+
+CENSUS = Census()
+
+
+def sandboxed() -> bool:
+    """Whether renders run in a sandbox on this machine."""
+    return False
+
+
+def run(
+    command: Command,
+    *,
+    cwd: Path,
+    read_line: ReadLine,
+    on_progress: OnProgress,
+    time_limit: float,
+    stop: threading.Event,
+) -> Outcome:
+    """Run `command` in `cwd`, which is its HOME too, and wait for its end; nothing of its process group outlives it.
+
+    `time_limit` is in seconds; `stop` ends the run at once if it is a Stop, a plain Event within a tenth of a second.
+    Standard output and error arrive in `read_line` line by line (also at carriage returns). What the program does
+    wrong is in the outcome; RenderError is raised where it can not be started. Whatever `read_line` and `on_progress`
+    raise ends the program, and is raised.
+    """
+    began = time.monotonic()
+    with CENSUS.counted():
+        child = _start(command, cwd)
+        watch = _Watch(child, command, read_line, on_progress)
+        try:
+            watch.follow(began + time_limit, stop)
+        finally:
+            status, usage = watch.end()
+        watch.read_rest()
+    memory = usage.ru_maxrss * 1024
+    CENSUS.note(memory)
+    return Outcome(
+        status=status if status >= 0 else None,
+        trouble=watch.verdict(status, time_limit),
+        seconds=time.monotonic() - began,
+        log=watch.transcript.text(),
+        stopped=watch.stopped,
+        timed_out=watch.timed_out,
+        memory=memory,
+        processor=usage.ru_utime + usage.ru_stime,
+    )
+
+
+def _start(command: Command, cwd: Path) -> subprocess.Popen[bytes]:
+    environment = {"PATH": os.environ.get("PATH", _PATH), "HOME": str(cwd), "LANG": "C.UTF-8", "TMPDIR": str(cwd)}
+    try:
+        return subprocess.Popen(
+            command.argv,
+            cwd=cwd,
+            env=environment | dict(command.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            bufsize=0,
+        )
+    except FileNotFoundError as error:
+        if not cwd.is_dir():
+            raise RenderError(f"the folder {cwd} is gone: the worker can not render in it") from error
+        raise RenderError(
+            f"the program '{command.argv[0]}' is not on this worker: install it, or say where it is in the settings"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RenderError(f"the program '{command.argv[0]}' can not be started: {error}") from error
+
+
+class _Watch:
+    """Follows a child: reads what it says, and ends it when it must end."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], command: Command, read_line: ReadLine, on_progress: OnProgress
+    ) -> None:
+        assert child.stdout is not None
+        self._child, self._command, self._pipe = child, command, child.stdout.fileno()
+        self._read_line, self._on_progress = read_line, on_progress
+        self._lines = Lines(wraps_at=command.wraps_at)
+        self._percent = -1.0
+        self._trouble: Trouble | None = None
+        self._kill_at: float | None = None
+        self._open = True
+        self.transcript = Transcript()
+        self.stopped = self.timed_out = False
+        os.set_blocking(self._pipe, False)
+        self._life = os.pidfd_open(child.pid)
+
+    def follow(self, deadline: float, stop: threading.Event) -> None:
+        """Wait until the child has ended, of itself or because of the time or `stop`."""
+        poll = select.poll()
+        poll.register(self._life, select.POLLIN)
+        poll.register(self._pipe, select.POLLIN)
+        wakes = isinstance(stop, Stop)
+        if isinstance(stop, Stop):
+            poll.register(stop, select.POLLIN)
+        while True:
+            if stop.is_set() and self._kill_at is None:
+                self.stopped = True
+                self._ask_to_end()
+                if wakes:
+                    poll.unregister(stop.fileno())  # type: ignore[attr-defined]  # it stays readable
+                    wakes = False
+            ready = {number for number, _ in poll.poll(self._wait(deadline, wakes or self.stopped))}
+            if self._pipe in ready and not self._read():
+                poll.unregister(self._pipe)
+            if self._life in ready:
+                return
+            self._check_time(deadline)
+
+    def _wait(self, deadline: float, wakes: bool) -> float:
+        """Milliseconds until something must be done though nothing happens."""
+        wait = (self._kill_at if self._kill_at is not None else deadline) - time.monotonic()
+        return max((wait if wakes else min(wait, _LOOK)) * 1000, 0.0) + 1
+
+    def _check_time(self, deadline: float) -> None:
+        now = time.monotonic()
+        if self._kill_at is not None:
+            if now >= self._kill_at:
+                self._signal(signal.SIGKILL)
+                self._kill_at = now + GRACE
+        elif now >= deadline:
+            self.timed_out = True
+            self._ask_to_end()
+
+    def _ask_to_end(self) -> None:
+        self._signal(signal.SIGTERM)
+        self._kill_at = time.monotonic() + GRACE
+
+    def _signal(self, number: signal.Signals) -> None:
+        # the child is not reaped yet, so that its process group can not have become another's
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, number)
+
+    # -- what it says ------------------------------------------------------------------------------------------------
+
+    def _read(self) -> bool:
+        """Take in what is there; False at the end of the output."""
+        try:
+            data = os.read(self._pipe, _READ)
+        except BlockingIOError:
+            return True
+        for line in self._lines.feed(data):
+            self._take(line)
+        self._open = bool(data)
+        return self._open
+
+    def _take(self, line: str) -> None:
+        meaning = self._read_line(line)
+        if isinstance(meaning, Progress):
+            if meaning.percent != self._percent:
+                self._percent = meaning.percent
+                self._on_progress(meaning.percent)
+            return
+        self.transcript.add(line)
+        if meaning is not None and (self._trouble is None or (meaning.permanent and not self._trouble.permanent)):
+            self._trouble = meaning
+
+    # -- its end -----------------------------------------------------------------------------------------------------
+
+    def end(self) -> tuple[int, resource.struct_rusage]:
+        """Kill whatever is left of the group, and take the child's status (negative: a signal) and usage."""
+        self._signal(signal.SIGKILL)
+        os.close(self._life)
+        _, status, usage = os.wait4(self._child.pid, 0)
+        self._child.returncode = os.waitstatus_to_exitcode(status)
+        return self._child.returncode, usage
+
+    def read_rest(self) -> None:
+        """Take in what is left in the pipe, without waiting for a process that left the group and holds it open."""
+        assert self._child.stdout is not None
+        with contextlib.suppress(BlockingIOError):
+            while self._open and (data := os.read(self._pipe, _READ)):
+                for line in self._lines.feed(data):
+                    self._take(line)
+        self._child.stdout.close()
+        for line in self._lines.end():
+            self._take(line)
+
+    def verdict(self, status: int, time_limit: float) -> Trouble | None:
+        """Why the run is no success."""
+        name = Path(self._command.argv[0]).name
+        if self.stopped:
+            return Trouble("it was stopped")
+        if self.timed_out:
+            return Trouble(f"{name} ran longer than its limit of {time_limit:g} s")
+        if status in self._command.good_statuses:
+            return None
+        if status < 0:
+            return Trouble(_signalled(name, -status))
+        if self._trouble is not None:
+            return self._trouble
+        last = self.transcript.last_line
+        return Trouble(f"{name} ended with status {status}" + (f": {last}" if last else ""))
+
+
+def _signalled(name: str, number: int) -> str:
+    try:
+        called = signal.Signals(number).name
+    except ValueError:
+        called = f"signal {number}"
+    if number == signal.SIGKILL:
+        return f"{name} was killed ({called}): most likely the machine ran out of memory"
+    return f"{name} was ended by {called}"

@@ -1,0 +1,311 @@
+"""Child processes: what they say, how they end, and that nothing of them stays. Also what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import OpenImageIO
+import pytest
+
+from distren.errors import RenderError
+from distren.renderers.protocol import AttemptFailed, Command, ExpectedFile, Progress, Trouble
+from distren.worker import outputs, process
+from distren.worker.process import CENSUS, Outcome, Stop
+from distren.worker.transcript import KEPT
+
+
+def nothing(_line: str) -> None:
+    return None
+
+
+def read_line(line: str) -> Progress | Trouble | None:
+    if line.endswith("%"):
+        return Progress(float(line[:-1]))
+    return Trouble(line, permanent=True) if line.startswith("Error") else None
+
+
+def shell(script: str, **more: object) -> Command:
+    return Command(argv=("/bin/sh", "-c", script), **more)  # type: ignore[arg-type]
+
+
+def run(
+    command: Command,
+    folder: Path,
+    *,
+    time_limit: float = 60.0,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> Outcome:
+    return process.run(
+        command,
+        cwd=folder,
+        read_line=read_line,
+        on_progress=on_progress,
+        time_limit=time_limit,
+        stop=stop or Stop(),
+    )
+
+
+def wait_for(condition: Callable[[], bool], limit: float = 20.0) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_output_arrives_line_by_line_also_at_carriage_returns(tmp_path: Path) -> None:
+    told: list[float] = []
+    script = r"printf 'one\r10%%\r10%%\r50%%\ntwo\n' ; printf 'three' >&2"
+    outcome = run(shell(script), tmp_path, on_progress=told.append)
+    assert outcome.status == 0
+    assert outcome.trouble is None
+    assert told == [10.0, 50.0]
+    assert outcome.log == b"one\ntwo\nthree\n"
+
+
+def test_a_failure_carries_the_programs_own_message(tmp_path: Path) -> None:
+    outcome = run(shell("echo hello; echo 'Error in line 3'; exit 1"), tmp_path)
+    assert outcome.status == 1
+    assert outcome.trouble == Trouble("Error in line 3", permanent=True)
+
+
+def test_a_failure_without_a_known_message_carries_the_last_line(tmp_path: Path) -> None:
+    outcome = run(shell("echo hello; echo 'no licence'; exit 5"), tmp_path)
+    assert outcome.trouble == Trouble("sh ended with status 5: no licence")
+
+
+def test_an_error_line_of_a_program_that_ends_well_is_no_trouble(tmp_path: Path) -> None:
+    assert run(shell("echo 'Error, but I go on'"), tmp_path).trouble is None
+
+
+def test_another_good_status_may_be_named(tmp_path: Path) -> None:
+    assert run(shell("exit 3", good_statuses=frozenset({3})), tmp_path).trouble is None
+
+
+def test_lines_that_the_program_breaks_are_joined(tmp_path: Path) -> None:
+    script = r"printf 'Error 89abc\nshort\nError: word\n wrapped\n\n50%%\n'; exit 1"
+    outcome = run(shell(script, wraps_at=11), tmp_path)
+    assert outcome.log.splitlines() == [b"Error 89abcshort", b"Error: word wrapped"]
+
+
+def test_the_environment_is_clean_and_stdin_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTREN_BROKER", "amqp://user:secret@example.org/")
+    outcome = run(shell("cat; pwd; env", environment={"EXTRA": "yes"}), tmp_path)
+    text = outcome.log.decode()
+    assert "secret" not in text
+    assert f"HOME={tmp_path}" in text
+    assert "EXTRA=yes" in text
+    assert text.splitlines()[0] == str(tmp_path)
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RenderError, match="'no-such-program' is not on this worker"):
+        run(Command(argv=("no-such-program",)), tmp_path)
+    assert CENSUS.running == 0
+
+
+def test_a_program_that_may_not_be_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a program")
+    with pytest.raises(RenderError, match="can not be started"):
+        run(Command(argv=(str(tmp_path / "data"),)), tmp_path)
+
+
+def test_a_time_limit_ends_a_program(tmp_path: Path) -> None:
+    outcome = run(shell("exec sleep 100"), tmp_path, time_limit=0.3)
+    assert outcome.timed_out
+    assert outcome.status is None
+    assert outcome.trouble is not None
+    assert "limit of 0.3 s" in outcome.trouble.text
+    assert 0.3 <= outcome.seconds < 2.0
+
+
+def test_a_program_that_closes_its_output_and_hangs_is_timed_out(tmp_path: Path) -> None:
+    outcome = run(shell("exec sleep 100 >&- 2>&-"), tmp_path, time_limit=0.3)
+    assert outcome.timed_out
+
+
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    outcome = run(shell("trap '' TERM; while :; do sleep 0.05; done"), tmp_path, time_limit=0.2)
+    assert outcome.timed_out
+    assert process.GRACE <= outcome.seconds < process.GRACE + 5
+
+
+@pytest.mark.parametrize("kind", [Stop, threading.Event])
+def test_a_stop_ends_a_program_and_its_children(tmp_path: Path, kind: type[threading.Event]) -> None:
+    stop, outcomes = kind(), []
+    command = shell("sleep 100 & echo $! > child; wait")
+    thread = threading.Thread(target=lambda: outcomes.append(run(command, tmp_path, stop=stop)))
+    thread.start()
+    child = tmp_path / "child"
+    wait_for(lambda: child.exists() and child.read_text().endswith("\n"))
+    asked = time.monotonic()
+    stop.set()
+    thread.join(20)
+    assert time.monotonic() - asked < 1.5
+    assert outcomes[0].stopped
+    wait_for(lambda: not is_alive(int(child.read_text())))
+
+
+def test_a_stop_before_the_start_ends_a_program_at_once(tmp_path: Path) -> None:
+    stop = Stop()
+    stop.set()
+    outcome = run(shell("exec sleep 100"), tmp_path, stop=stop)
+    assert outcome.stopped
+    assert outcome.seconds < 1.5
+
+
+def test_what_the_program_started_dies_with_it_and_holds_nobody_up(tmp_path: Path) -> None:
+    outcome = run(shell("sleep 100 & echo $! > child; echo done"), tmp_path)
+    assert outcome.status == 0
+    assert outcome.log == b"done\n"
+    assert outcome.seconds < 5
+    wait_for(lambda: not is_alive(int((tmp_path / "child").read_text())))
+
+
+def test_a_process_that_left_the_group_holds_nobody_up(tmp_path: Path) -> None:
+    outcome = run(shell("setsid sleep 30 & echo $! > child; echo done"), tmp_path)
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+    assert outcome.log == b"done\n"
+    assert outcome.seconds < 5
+
+
+def test_a_killed_program_is_called_killed(tmp_path: Path) -> None:
+    outcome = run(shell("kill -KILL $$"), tmp_path)
+    assert outcome.status is None
+    assert outcome.trouble is not None
+    assert "SIGKILL" in outcome.trouble.text
+    assert "memory" in outcome.trouble.text
+    crashed = run(shell("kill -SEGV $$"), tmp_path)
+    assert crashed.trouble == Trouble("sh was ended by SIGSEGV")
+
+
+def test_much_output_does_not_eat_memory(tmp_path: Path) -> None:
+    script = "print('first'); [print('x' * 999) for _ in range(30_000)]; print('y' * 10_000_000); print('last')"
+    seen = 0
+
+    def count(line: str) -> None:
+        nonlocal seen
+        seen += len(line)
+
+    outcome = process.run(
+        Command(argv=(sys.executable, "-c", script)),
+        cwd=tmp_path,
+        read_line=count,
+        on_progress=lambda _: None,
+        time_limit=120,
+        stop=Stop(),
+    )
+    assert seen == 30_000 * 999 + 10_000_000 + 9
+    assert len(outcome.log) < 2 * KEPT + 200
+    assert outcome.log.startswith(b"first\n")
+    assert outcome.log.endswith(b"last\n")
+    assert b"bytes are cut out here" in outcome.log
+
+
+def test_memory_and_processor_time_are_measured(tmp_path: Path) -> None:
+    script = "x = b'x' * 100_000_000\nfor i in range(2_000_000): pass"
+    outcome = run(Command(argv=(sys.executable, "-c", script)), tmp_path)
+    assert 100e6 < outcome.memory < 300e6
+    assert outcome.processor > 0.01
+    assert (CENSUS.peak or 0) >= outcome.memory
+
+
+def test_an_error_of_a_listener_ends_the_program(tmp_path: Path) -> None:
+    def fails(_percent: float) -> None:
+        raise ZeroDivisionError
+
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        run(shell("echo 5%; exec sleep 100"), tmp_path, on_progress=fails)
+    assert time.monotonic() - began < 5
+    assert CENSUS.running == 0
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    descriptors = Path("/proc/self/fd")
+    run(shell(":"), tmp_path)
+    before = len(list(descriptors.iterdir()))
+    for _ in range(20):
+        run(shell("sleep 100 & :"), tmp_path)
+    assert len(list(descriptors.iterdir())) <= before
+
+
+def picture(path: Path, width: int, height: int) -> None:
+    noise = numpy.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=numpy.uint8)
+    target = OpenImageIO.ImageOutput.create(str(path))
+    target.open(str(path), OpenImageIO.ImageSpec(width, height, 3, "uint8"))
+    target.write_image(noise)
+    target.close()
+
+
+def expecting(name: str, width: int | None = None, height: int | None = None) -> Command:
+    file = ExpectedFile(name=name, image=True, width=width, height=height)
+    return Command(argv=("/usr/bin/render",), outputs=(file,))
+
+
+GOOD = Outcome(status=0, trouble=None, seconds=1.0, log=b"")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "exr"])
+def test_a_whole_image_of_the_right_size_passes_and_a_cut_one_does_not(tmp_path: Path, ending: str) -> None:
+    name = f"a.{ending}"
+    path = tmp_path / name
+    picture(path, 64, 48)
+    outputs.check(expecting(name, 64, 48), tmp_path, GOOD)
+    outputs.check(expecting(name), tmp_path, GOOD)
+    with pytest.raises(AttemptFailed, match="64x48 pixels instead of 64x50"):
+        outputs.check(expecting(name, 64, 50), tmp_path, GOOD)
+    data = path.read_bytes()
+    for kept in (len(data) * 3 // 4, len(data) // 2, 10):
+        path.write_bytes(data[:kept])
+        with pytest.raises(AttemptFailed, match=f"a.{ending} by render is"):
+            outputs.check(expecting(name), tmp_path, GOOD)
+
+
+def test_a_good_exit_code_is_not_enough(tmp_path: Path) -> None:
+    with pytest.raises(AttemptFailed, match=r"did not write a\.png"):
+        outputs.check(expecting("a.png"), tmp_path, GOOD)
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(AttemptFailed, match=r"a\.png is empty"):
+        outputs.check(expecting("a.png"), tmp_path, GOOD)
+    (tmp_path / "a.png").write_bytes(b"no picture at all")
+    with pytest.raises(AttemptFailed, match=r"a\.png by render is no image"):
+        outputs.check(expecting("a.png"), tmp_path, GOOD)
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "a.png").symlink_to("/etc/passwd")
+    with pytest.raises(AttemptFailed, match="no regular file"):
+        outputs.check(expecting("a.png"), tmp_path, GOOD)
+
+
+def test_trouble_of_a_run_is_passed_on_with_its_permanence(tmp_path: Path) -> None:
+    outcome = Outcome(status=1, trouble=Trouble("line 3: no", permanent=True), seconds=1.0, log=b"")
+    with pytest.raises(AttemptFailed, match="line 3: no") as caught:
+        outputs.check(expecting("a.png"), tmp_path, outcome)
+    assert caught.value.permanent
+
+
+def test_the_frame_tarball_holds_the_expected_files(tmp_path: Path) -> None:
+    folder = tmp_path / "output"
+    folder.mkdir()
+    picture(folder / "a.png", 8, 8)
+    (folder / "scratch").write_text("not wanted")
+    blob = outputs.pack(expecting("a.png"), folder, tmp_path / "frame.tar")
+    assert blob.size == (tmp_path / "frame.tar").stat().st_size
+    with tarfile.open(tmp_path / "frame.tar") as tarball:
+        assert tarball.getnames() == ["a.png"]
+    assert outputs.pack(expecting("a.png"), folder, tmp_path / "again.tar") == blob
