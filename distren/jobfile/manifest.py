@@ -5,27 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from distren.domain.job import Blob, InputFile
-from distren.errors import DecodeError, JobFileError
+from distren.errors import DecodeError, DistrenError, JobFileError
 from distren.jobfile import scan
 from distren.jobfile.words import FILE_NAME
 from distren.tarballs.limits import DEFAULT_LIMITS, TarLimits
 from distren.tarballs.paths import PathError, PathSet, shown
-from distren.wire.codec import LARGEST_MESSAGE
 from distren.wire.jobs import Manifest, ManifestFile
 
 
 def write_manifest(files: Iterable[InputFile]) -> bytes:
     """The manifest of these files, in the order of their paths; raises JobFileError where there are too many."""
     ordered = sorted(files, key=lambda file: file.path)
-    data = Manifest(
-        files=[ManifestFile(path=file.path, digest=file.blob.digest, size=file.blob.size) for file in ordered]
-    ).encode()
-    if len(data) > LARGEST_MESSAGE:
-        raise JobFileError(
-            f"the seed has {len(ordered)} files, and a list of them takes {len(data)} bytes, more than the limit of "
-            f"{LARGEST_MESSAGE}: leave out what the renderer does not read"
-        )
-    return data
+    listed = [ManifestFile(path=file.path, digest=file.blob.digest, size=file.blob.size) for file in ordered]
+    try:
+        return Manifest(files=listed).encode()
+    except DistrenError as error:
+        raise _wrong(f"it has {len(ordered)} files ({error}): leave out what the renderer does not read") from error
 
 
 def read_manifest(data: bytes, limits: TarLimits = DEFAULT_LIMITS) -> tuple[InputFile, ...]:
