@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from distren.cli import progress, records, tables
+from distren.cli import human, progress, records, tables
 from distren.cli.context import Cli, json_option, pass_cli
 from distren.cli.delivery import Wish, deliver
 from distren.client.job import Job, log_text
@@ -69,7 +69,7 @@ def status(cli: Cli, job: str | None) -> None:
         return
     slots, held = sum(one.slots for one in at_work), sum(len(one.held) for one in at_work)
     cli.say(f"server {description.server}, DistRen {description.software}")
-    cli.say(f"{len(at_work)} workers at work, {held} of {slots} slots rendering\n")
+    cli.say(f"{human.plural(len(at_work), 'worker')} at work, {held} of {slots} slots rendering\n")
     if newest:
         cli.console.print(tables.jobs(newest, time.time()))
 

@@ -62,7 +62,7 @@ def plain_line(info: JobInfo) -> str:
         parts.append(f"after {human.duration(info.ended - info.created)}")
     elif info.rate > 0:
         parts += [human.rate(info.rate), human.remaining(records.left(info))]
-    if info.error:
+    if info.error and info.ended is None:
         parts.append(info.error)
     return ", ".join(part for part in parts if part)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -24,7 +26,7 @@ from distren.worker import identity
 
 READY_WITHIN = 60.0
 """seconds for a server or worker to be ready: a loaded machine starts Python in a few"""
-_ASK_EVERY = 0.2
+_ASK_EVERY = 0.1
 GIVE_BACK_WITHIN, END_WITHIN = 20.0, 20.0
 """seconds that a worker may take to give its frames back, and a server to end, before they are killed"""
 DOWN_WITHIN = 120.0
@@ -94,7 +96,7 @@ class Up:
         self._step("database", f"schema {revision}")
         self._server = self._child("server", [])
         self._server.start()
-        with self._ready_farm() as farm:
+        with self._ready_farm(self._server) as farm:
             if self._ending:
                 return False
             self._server_name = farm.server
@@ -124,20 +126,23 @@ class Up:
         given = {name: value for name, value in self._worker_options.items() if value is not None}
         return [part for name, value in given.items() for part in (f"--{name}", str(value))]
 
-    def _ready_farm(self) -> Farm:
-        """A connection to the server, once it answers."""
-        farm = Farm(broker=self._broker.url, data=self._settings.data)
+    def _ready_farm(self, server: Child) -> Farm:
+        """A connection to the server, once it answers or somebody wants an end."""
+        farm, answered = Farm(broker=self._broker.url, data=self._settings.data), threading.Event()
+
+        def ask() -> None:
+            while not answered.wait(_ASK_EVERY):
+                with contextlib.suppress(NoAnswer, BrokerUnavailable):  # its queue is not there before its first start
+                    farm.describe(READY_WITHIN)
+                    answered.set()
+
+        threading.Thread(target=ask, name="is the server ready", daemon=True).start()
+        deadline = time.monotonic() + READY_WITHIN
         try:
-            deadline = time.monotonic() + READY_WITHIN
-            while not self._wanted():
-                assert self._server is not None
-                self._server.raise_if_ended()
-                try:
-                    farm.describe(timeout=_ASK_EVERY)
-                    break
-                except (NoAnswer, BrokerUnavailable):
-                    if time.monotonic() > deadline:
-                        raise
+            while not answered.is_set() and not self._wanted(_ASK_EVERY):
+                server.raise_if_ended()
+                if time.monotonic() > deadline:
+                    raise NoAnswer(f"the server is not ready after {READY_WITHIN:.0f} s: see {server.program.log}")
         except BaseException:
             farm.close()
             raise
