@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -12,10 +11,13 @@ from distren.jobfile.words import FILE_NAME
 
 @dataclass(frozen=True, kw_only=True)
 class JobFileLimits:
-    """Caps on a job file: its `bytes`, its `elements`, their `depth`, and the characters of one `attribute`."""
+    """Caps on a job file: its `bytes`; its `nodes` (elements, attributes, namespaces, comments and processing
+    instructions together), which decide how much memory it takes; the elements' `depth`; the characters of one
+    `attribute`.
+    """
 
-    bytes: int = 16 * 2**20
-    elements: int = 100_000
+    bytes: int = 8 * 2**20
+    nodes: int = 200_000
     depth: int = 32
     attribute: int = 2**20
 
@@ -62,7 +64,7 @@ class _Scan:
     parser: expat.XMLParserType
     places: list[tuple[int, int]] = field(default_factory=list)
     depth: int = 0
-    elements: int = 0
+    nodes: int = 0
 
     def stop(self, text: str) -> Unreadable:
         return Unreadable(Problem(*self._here(), text))
@@ -77,17 +79,24 @@ class _Scan:
     def doctype(self, *_: object) -> None:
         raise self.stop("a document type (<!DOCTYPE) is not allowed: delete it, and write entities out")
 
-    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+    def start(self, _tag: str, attributes: list[str]) -> None:
+        """`attributes`: name, value, name, value; a list, since a dict of a million would take too much memory."""
         self.depth += 1
-        self.elements += 1
+        self.count(1 + len(attributes) // 2)
         if self.depth > self.limits.depth:
             raise self.stop(f"elements are nested more than {self.limits.depth} deep")
-        if self.elements > self.limits.elements:
-            raise self.stop(f"the file has more than {self.limits.elements} elements")
-        if any(len(value) > self.limits.attribute for value in attributes.values()):
+        if any(len(value) > self.limits.attribute for value in attributes):
             raise self.stop(f"an attribute has more than {self.limits.attribute} characters: split it up")
         if self.depth <= 3:
             self.places.append(self._here())
+
+    def count(self, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > self.limits.nodes:
+            raise self.stop(f"the file has more than {self.limits.nodes} elements, attributes and comments")
+
+    def one_more(self, *_: object) -> None:
+        self.count(1)
 
     def end(self, _tag: str) -> None:
         self.depth -= 1
@@ -109,6 +118,10 @@ def scan(data: bytes, limits: JobFileLimits = DEFAULT_LIMITS) -> list[tuple[int,
     parser.StartDoctypeDeclHandler = found.doctype
     parser.StartElementHandler = found.start
     parser.EndElementHandler = found.end
+    parser.CommentHandler = found.one_more
+    parser.ProcessingInstructionHandler = found.one_more
+    parser.StartNamespaceDeclHandler = found.one_more
+    parser.ordered_attributes = True
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
