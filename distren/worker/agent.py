@@ -190,9 +190,10 @@ class Worker:
             if order is _Order.DRAIN:
                 self._drain()
             self._lines.check()
-            changed = self._look()
             now = time.monotonic()
-            if now >= tick:
+            ticks = now >= tick
+            changed = self._look(shrink=ticks)
+            if ticks:
                 tick = now + TICK
                 self._tick(now)
             if changed or order in (_Order.REPORT, _Order.DRAIN) or now >= report:
@@ -204,12 +205,15 @@ class Worker:
             return self._orders.get(timeout=max(timeout, 0.0))
         return None
 
-    def _look(self) -> bool:
-        """Have as many slots and as much room as is right now; True where one of them has changed."""
+    def _look(self, *, shrink: bool = True) -> bool:
+        """Have as many slots and as much room as is right now; True where one of them has changed.
+
+        Room that is to grow does so at once, and shrinks once a second at most: its measures waver.
+        """
         if self._state is not State.WORKING:
             return False
         self._slots.resize(self._admission.limit)
-        self._intake.resize(self._room())
+        self._intake.resize(self._room() if shrink else max(self._room(), self._intake.room))
         return (self._slots.count, self._intake.room) != self._reported
 
     def _room(self) -> int:

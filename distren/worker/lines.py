@@ -14,6 +14,18 @@ from distren.amqp.mailbox import Mailbox
 from distren.errors import DistrenError
 
 
+class FramesLink(Link):
+    """A link that cancels its consumers all at once.
+
+    Were each cancel to wait for the answer to the one before, a frame that is given back meanwhile would be delivered
+    to the consumers that are still there, one after the other, and each time would count for the delivery limit.
+    """
+
+    def _cancel(self, tag: str) -> None:
+        if self._consumers.pop(tag, None) is not None and (channel := self._usable()) is not None:
+            channel.basic_cancel(tag)
+
+
 class Lines:
     """The links of the worker `name`, which consumes `queue`, and its mailbox."""
 
@@ -23,7 +35,7 @@ class Lines:
         own = topology.worker_queue(name)
         self.queue, self.name = queue, name
         self.mailbox = Mailbox(own.name)
-        self.frames = Link(
+        self.frames = FramesLink(
             url,
             name=f"worker {name} (frames)",
             exchanges=topology.EXCHANGES,

@@ -26,7 +26,8 @@ class Scratch:
     def make(self, token: str) -> Path:
         """A new folder for the attempt `token`, with an empty folder `output` in it; raises OSError."""
         folder = self._folder / token
-        (folder / "output").mkdir(parents=True)
+        folder.mkdir()
+        (folder / "output").mkdir()
         return folder
 
     def remove(self, token: str) -> None:
@@ -49,11 +50,13 @@ def clean(attempts: Path, locks: Path) -> None:
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder, also one with folders that may not be written; what can not be removed is logged."""
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if not path.is_symlink() and not os.access(path, os.W_OK | os.X_OK):
-                path.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        log.warning("%s can not be removed: remove it by hand", folder)
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                path = Path(parent, name)
+                if not path.is_symlink():
+                    path.chmod(0o700)
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            log.warning("%s can not be removed: remove it by hand", folder)

@@ -14,6 +14,7 @@ import pytest
 
 from distren.amqp import topology
 from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.broker.management import Management
 from distren.config import Settings
 from distren.domain.job import Blob
 from distren.errors import Conflict, RendererUnavailable
@@ -24,6 +25,7 @@ from distren.tarballs.reader import read_tarball
 from distren.wire import fields
 from distren.wire.codec import Message, decode
 from distren.wire.frames import INLINE, Completed, Failed, Render, Report, Started, Stop
+from distren.wire.frames import Progress as FrameProgress
 from distren.wire.jobs import Manifest, ManifestFile
 from distren.worker.agent import Worker
 
@@ -252,7 +254,7 @@ def test_progress_is_told_and_repeats_are_not(farm: Farm) -> None:
     script = "sleep 1.1; for percent in 1 2 3 4 5; do echo percent $percent; done; echo x >out"
     farm.render(1, script)
     farm.next(Completed)
-    told = [message.percent for message in farm.kept if message.type == "frame.progress"]
+    told = [message.percent for message in farm.kept if isinstance(message, FrameProgress)]
     assert told == [1.0]
 
 
@@ -318,6 +320,36 @@ def test_a_second_delivery_of_a_frame_in_hand_does_not_render_it_twice(farm: Far
     worker.drain()
     until(lambda: farm.has_ended(worker))
     assert farm.waiting() == 0
+
+
+def test_a_render_outlives_a_lost_connection_and_is_not_rendered_twice(farm: Farm, management: Management) -> None:
+    worker = farm.worker()
+    runs, go = farm.folder / "runs", farm.folder / "go"
+    farm.render(1, f"echo run >>{runs}; while [ ! -e {go} ]; do sleep 0.05; done; echo x >out")
+    first = farm.next(Started)
+    vhost, session = farm.url.rsplit("/", 1)[1], farm.link.session
+    until(lambda: management.close_connections(vhost) >= 4)  # ours, the blobs', and both of the worker
+    until(lambda: farm.link.session > session)
+    farm.next(Report, lambda report: report.held == [first.token])
+    go.touch()
+    assert farm.next(Completed).token == first.token
+    worker.drain()
+    until(lambda: farm.has_ended(worker))
+    assert runs.read_text() == "run\n"
+    assert farm.waiting() == 0
+
+
+def test_a_result_that_is_ready_while_the_connection_is_down_is_sent_later(farm: Farm, management: Management) -> None:
+    farm.worker(slots=2)
+    vhost = farm.url.rsplit("/", 1)[1]
+    until(lambda: management.close_connections(vhost) >= 4)
+    for frame in range(20):
+        farm.render(frame, "sleep 0.05; echo x >out")
+        if frame in (5, 10):
+            management.close_connections(vhost)
+    done: set[int] = set()
+    while done != set(range(20)):
+        done.add(farm.next(Completed).frame)
 
 
 def test_a_long_frame_is_acknowledged_early_and_reported_as_held(farm: Farm) -> None:
