@@ -60,6 +60,7 @@ class Container:
         try:
             if self._running():
                 raise Conflict(f"the private broker in {self.folder} is already running")
+            self._untie()
             known = self._files.prepare("container", published=_PUBLISHED)
             self._remove(data=not self._files.made.exists())
             try:

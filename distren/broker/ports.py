@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 
@@ -13,6 +14,7 @@ from distren.errors import BrokerUnavailable, Conflict
 # Below the range that Linux gives to outgoing connections (32768 and up): a port from that range could be in use
 # by any client when the broker starts again.
 _LOWEST, _HIGHEST = 20000, 32000
+_LINGERING = 2.0  # seconds; the kernel closes a killed process's sockets a little after its other files
 
 
 def _bound(port: int) -> socket.socket:
@@ -55,8 +57,12 @@ def pick() -> Ports:
 
 def require_free(ports: Ports, *, only: tuple[str, ...] = tuple(Ports.__dataclass_fields__)) -> None:
     """Raise Conflict that names the first of the ports that another program listens on."""
+    end = time.monotonic() + _LINGERING
     for name, port in asdict(ports).items():
-        if name in only and not is_free(port):
+        while name in only and not is_free(port):
+            if time.monotonic() < end:
+                time.sleep(0.05)
+                continue
             raise Conflict(
                 f"port {port} ({name}) of the private broker is taken by another program: stop that program, or "
                 "change the port in broker.json"

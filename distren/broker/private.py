@@ -49,6 +49,9 @@ class PrivateBroker(Protocol):
     def kill(self) -> None:
         """End the broker at once, as a crash would."""
 
+    def erase(self) -> None:
+        """End the broker at once and delete its folder with all data."""
+
     def status(self) -> Status:
         """How it is now."""
 

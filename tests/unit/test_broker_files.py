@@ -1,0 +1,80 @@
+"""What a private broker keeps, and how a process finds its broker; nothing is started."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from distren import config
+from distren.broker import credentials, ports, server_program
+from distren.broker.locate import broker_url
+from distren.errors import BrokerUnavailable, Conflict, OutputError, SettingsError
+
+
+def generated() -> credentials.Credentials:
+    numbers = credentials.Ports(amqp=20001, management=20002, prometheus=20003, distribution=20004, epmd=20005)
+    return credentials.generate("node", numbers)
+
+
+def test_credentials_are_read_as_they_were_written(tmp_path: Path) -> None:
+    known = generated()
+    credentials.write(tmp_path, known)
+    credentials.write(tmp_path, known)
+    assert credentials.read(tmp_path) == known
+    assert stat.S_IMODE((tmp_path / credentials.FILE).stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == [credentials.FILE]
+
+
+def test_no_two_brokers_share_a_password() -> None:
+    assert generated().password != generated().password
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"ports": {}}', '{"ports": {"amqp": 1}}'])
+def test_damaged_credentials_give_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / credentials.FILE).write_text(text)
+    with pytest.raises(SettingsError, match="damaged"):
+        credentials.read(tmp_path)
+
+
+def test_credentials_that_can_not_be_written_give_one_line(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="can not be written"):
+        credentials.write(tmp_path / "missing", generated())
+
+
+def test_a_named_broker_wins_over_the_private_one(tmp_path: Path) -> None:
+    settings = config.Settings(data=tmp_path, broker="amqp://host/")
+    settings.broker_folder.mkdir()
+    credentials.write(settings.broker_folder, generated())
+    assert broker_url(settings) == "amqp://host/"
+
+
+def test_the_private_broker_is_found_in_the_data_folder(tmp_path: Path) -> None:
+    settings, known = config.Settings(data=tmp_path), generated()
+    settings.broker_folder.mkdir()
+    credentials.write(settings.broker_folder, known)
+    assert broker_url(settings) == known.amqp_url == f"amqp://distren:{known.password}@127.0.0.1:20001/"
+
+
+def test_without_a_broker_the_error_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(BrokerUnavailable, match=r"'distren up' or 'distren broker start', or .* --broker URL"):
+        broker_url(config.Settings(data=tmp_path))
+
+
+def test_picked_ports_are_different_and_free() -> None:
+    picked = ports.pick()
+    ports.require_free(picked)
+    assert len(set(vars(picked).values())) == 5
+
+
+def test_a_taken_port_is_named() -> None:
+    picked = ports.pick()
+    with ports._bound(picked.management), pytest.raises(Conflict, match=rf"port {picked.management} \(management\)"):
+        ports.require_free(picked)
+
+
+def test_a_named_server_program_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="which is not a program"):
+        server_program.find({server_program.VARIABLE: str(tmp_path / "missing")})
+    assert server_program.find({server_program.VARIABLE: "/bin/sh"}) == Path("/bin/sh")
