@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, literal_column, select, update
 
 from distren.domain.frame import Frame
 from distren.domain.job import Blob
 from distren.domain.states import ISSUED, FrameState
 from distren.storage.tables import frames
 
-_READY = literal_column("'ready'")  # SQLite uses the index of ready frames for a literal, not for a parameter
+_READY: ColumnElement[str] = literal_column("'ready'")  # SQLite uses the index of ready frames for a literal, not for a parameter
 _AT_ONCE = 5_000  # well below the number of parameters that a statement may have
 
 _UPDATE = (
