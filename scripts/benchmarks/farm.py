@@ -15,6 +15,9 @@ import psutil
 
 from benchmarks.measure import say
 from distren import Farm
+from distren.broker import credentials
+from distren.broker.credentials import Credentials
+from distren.broker.management import Management
 from distren.errors import DistrenError
 
 _START_WITHIN = 60.0
@@ -76,10 +79,22 @@ class BenchFarm:
     @property
     def broker_url(self) -> str:
         """The amqp:// URL of the private broker, for others that are measured on it."""
-        from distren.broker.locate import broker_url
-        from distren.config import load
+        return self._credentials().amqp_url
 
-        return broker_url(load())
+    @contextmanager
+    def empty_vhost(self, name: str) -> Iterator[str]:
+        """The amqp:// URL of a virtual host that nobody else uses; it is deleted afterwards."""
+        with Management.of(self._credentials()) as management:
+            management.create_vhost(name)
+            try:
+                yield f"{self.broker_url.rstrip('/')}/{name}"
+            finally:
+                management.delete_vhost(name)
+
+    def _credentials(self) -> Credentials:
+        found = credentials.read(self.folder / "farm" / "broker")
+        assert found is not None, "the broker has been started"
+        return found
 
     def _distren(self, *arguments: str) -> None:
         subprocess.run(
