@@ -18,7 +18,7 @@ import zstandard
 
 from distren.client.results import Results
 from distren.errors import OutputError
-from distren.tarballs.reader import Entry, read_tarball, unpack
+from distren.tarballs.reader import Entry, read_tarball
 from distren.tarballs.writer import Member, write_tarball
 from distren.wire.jobs import FrameInfo
 
@@ -26,6 +26,7 @@ _SCRATCH = ".distren-fetch-"
 _IN_MEMORY = 16 * 2**20
 """bytes; a larger file on its way into a bundle is laid on the disk first"""
 BUNDLES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_STEP = 2**20
 OnFrame = Callable[[FrameInfo], None]
 
 
@@ -102,17 +103,25 @@ def _into_folder(
     target.mkdir(parents=True, exist_ok=True)
     with _scratch(target) as scratch:
         for frame, tarball in results.brought(frames, scratch / "blobs"):
-            unpacked = scratch / "unpacked"
-            unpack(tarball, unpacked)
             fetched.files[frame.frame] = []
-            for source in sorted(path for path in unpacked.rglob("*") if path.is_file()):
-                place, fresh = names.place(frame, source.relative_to(unpacked).as_posix())
-                fetched.add(frame, place, source.stat().st_size)
+            for path, size, source in _spilled(tarball, scratch):
+                place, fresh = names.place(frame, path)
+                fetched.add(frame, place, size)
                 if fresh:
                     _lay(source, target / place)
-            shutil.rmtree(unpacked)
             on_frame(frame)
     return fetched
+
+
+def _spilled(tarball: Path, scratch: Path) -> list[tuple[str, int, Path]]:
+    """The files of a frame tarball as path, size and a file in `scratch`, once the whole tarball is found good."""
+    spilled = []
+    for number, entry in enumerate(read_tarball(tarball)):
+        source = scratch / f"file-{number}"
+        with entry.open() as stream, source.open("wb") as file:
+            shutil.copyfileobj(stream, file, _STEP)
+        spilled.append((entry.path, entry.size, source))
+    return spilled
 
 
 def _lay(source: Path, place: Path) -> None:
@@ -154,7 +163,7 @@ def _source(entry: Entry, spill: Path) -> Path | bytes:
         if entry.size <= _IN_MEMORY:
             return stream.read()
         with spill.open("wb") as file:
-            shutil.copyfileobj(stream, file, 2**20)
+            shutil.copyfileobj(stream, file, _STEP)
     return spill
 
 

@@ -12,7 +12,7 @@ from distren.client.connection import Connection
 from distren.storage.blobstore import BlobStore
 from distren.wire.jobs import FrameInfo
 
-AT_ONCE = 8
+AT_ONCE = 16
 """results under way; more do not go faster, since one connection carries them"""
 AHEAD = 64
 """results that may lie on the disk before their turn comes"""
