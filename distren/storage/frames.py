@@ -14,7 +14,8 @@ from distren.domain.job import Blob
 from distren.domain.states import ISSUED, FrameState
 from distren.storage.tables import frames
 
-_READY: ColumnElement[str] = literal_column("'ready'")  # SQLite uses the index of ready frames for a literal, not for a parameter
+# A literal: SQLite does not use its index of ready frames for a parameter.
+_READY: ColumnElement[str] = literal_column("'ready'")
 _AT_ONCE = 5_000  # well below the number of parameters that a statement may have
 
 _UPDATE = (
