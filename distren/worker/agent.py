@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from enum import Enum
 from typing import Literal
 
@@ -49,6 +50,8 @@ STALE = 2.0
 LEAVE = process.GRACE + 0.5
 """seconds that renders and confirms get at most when everything is given back"""
 _MOST_NAMES = 100
+_KEPT = timedelta(days=1)
+"""how long the beginning of a file stays whose transfer was interrupted"""
 
 
 class _Order(Enum):
@@ -148,10 +151,11 @@ class Worker:
         scratch.clean(cache / "attempts", cache / "names")
         self._scratch = scratch.Scratch(cache / "attempts", self.name)
         store = BlobStore(cache / "blobs", durable=False)
+        store.clean(_KEPT)
         box = lines.mailbox.queue_name
         self._receiver = BlobReceiver(lines.results, lines.mailbox, box, store)
         inputs = InputCache(cache, store, self._receiver.fetch)
-        self._results = Results(lines.results, worker=self.name, reply_queue=box, on_sent=self._sent)
+        self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
         tools = Tools(skills=found, cache=inputs, scratch=self._scratch)
         self._slots = Slots(self._hand, self._intake, self._results, tools, on_change=self._changed)
@@ -265,8 +269,8 @@ class Worker:
         for waiting in self._hand.call_off(message.job, message.frames):
             self._intake.acknowledge(waiting)
 
-    def _sent(self, holding: Holding) -> None:
-        self._slots.sent(holding)
+    def _settled(self, holding: Holding) -> None:
+        self._slots.settled(holding)
         if holding.large or self._state is State.DRAINING:
             self._changed()
 

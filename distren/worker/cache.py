@@ -83,8 +83,7 @@ class InputCache:
         blobs = {file.digest: Blob(digest=file.digest, size=file.size) for file in files}
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=self._folder))
         try:
-            with ThreadPoolExecutor(_AT_ONCE) as fetching:
-                list(fetching.map(self._bring, blobs.values()))
+            self._bring_all(list(blobs.values()))
             for file in files:
                 self._place(file, building)
             _make_read_only(building)
@@ -93,6 +92,14 @@ class InputCache:
             remove_tree(building)
             raise
         return manifest.size + sum(blob.size for blob in blobs.values())
+
+    def _bring_all(self, blobs: list[Blob]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as fetching:
+            try:
+                list(fetching.map(self._bring, blobs))
+            except BaseException:
+                fetching.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _bring(self, blob: Blob) -> Path:
         return self._store.path(blob.digest) if self._store.has(blob.digest) else self._fetch(blob)

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,18 @@ class _Upload:
     holding: Holding
     rendered: Rendered
     touched: float
-    again: float = field(default=OFFER_AGAIN)
+    again: float = OFFER_AGAIN
+
+    @property
+    def is_called_off(self) -> bool:
+        return self.holding.ending is Ending.CALLED_OFF
 
 
 class Results:
-    """The outgoing side of a worker. `on_sent(holding)` is called once the broker has the event. Thread-safe."""
+    """The outgoing side of a worker. Thread-safe.
+
+    `on_settled(holding)` is called once the broker has the event, or nobody wants the result any more.
+    """
 
     def __init__(
         self,
@@ -50,11 +57,11 @@ class Results:
         *,
         worker: str,
         reply_queue: str,
-        on_sent: Callable[[Holding], None],
+        on_settled: Callable[[Holding], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link, self._worker, self._reply_queue = link, worker, reply_queue
-        self._on_sent, self._clock = on_sent, clock
+        self._on_settled, self._clock = on_settled, clock
         self._lock = threading.Lock()
         self._uploads: dict[str, list[_Upload]] = {}
         self._unsent: list[tuple[Holding, Message]] = []
@@ -82,7 +89,7 @@ class Results:
         self._send(holding, event)
 
     def completed(self, holding: Holding, rendered: Rendered) -> None:
-        """Report the result; its file has to stay until `on_sent` where it is larger than INLINE. Raises OSError."""
+        """Report the result; its file has to stay until `on_settled` where it is larger than INLINE. Raises OSError."""
         if rendered.blob.size <= INLINE:
             self._send(holding, self._completion(holding, rendered, rendered.tarball.read_bytes()))
             return
@@ -97,6 +104,8 @@ class Results:
             unsent, self._unsent = self._unsent, []
         for holding, event in unsent:
             self._send(holding, event)
+        for holding in self._called_off():
+            self._on_settled(holding)
         for blob in self._silent():
             self._offer(blob)
 
@@ -144,16 +153,25 @@ class Results:
             return self._uploads.pop(digest, [])
 
     def _silent(self) -> list[Blob]:
+        """Blobs that nobody has read for long."""
         now, found = self._clock(), []
         with self._lock:
-            for digest, uploads in list(self._uploads.items()):
-                wanted = [one for one in uploads if one.holding.ending is not Ending.CALLED_OFF]
-                if not wanted:
-                    del self._uploads[digest]
-                elif now - uploads[0].touched > uploads[0].again:
-                    uploads[0].touched, uploads[0].again = now, OFFER_AGAIN
-                    found.append(uploads[0].rendered.blob)
+            for uploads in self._uploads.values():
+                first = uploads[0]
+                if now - first.touched > first.again:
+                    first.touched, first.again = now, OFFER_AGAIN
+                    found.append(first.rendered.blob)
         return found
+
+    def _called_off(self) -> list[Holding]:
+        """Give up the uploads that nobody wants any more."""
+        with self._lock:
+            dropped = [one for uploads in self._uploads.values() for one in uploads if one.is_called_off]
+            kept = {
+                digest: [one for one in uploads if not one.is_called_off] for digest, uploads in self._uploads.items()
+            }
+            self._uploads = {digest: uploads for digest, uploads in kept.items() if uploads}
+        return [one.holding for one in dropped]
 
     def _offer(self, blob: Blob) -> None:
         offer = wire.Offer(blobs=[WireBlob.of(blob)])
@@ -207,7 +225,7 @@ class Results:
 
     def _sent(self, holding: Holding, event: Message, error: DistrenError | None) -> None:
         if error is None:
-            self._on_sent(holding)
+            self._on_settled(holding)
             return
         if not isinstance(error, BrokerUnavailable):
             log.warning("a result waits, as no server has ever run on this broker: %s", error)

@@ -65,8 +65,8 @@ class Slots:
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
-    def sent(self, holding: Holding) -> None:
-        """The broker has the result: only now the delivery is acknowledged."""
+    def settled(self, holding: Holding) -> None:
+        """The broker has the result, or nobody wants it: only now the delivery is acknowledged."""
         if holding.large:
             self._tools.scratch.remove(holding.token)
         self._intake.acknowledge(self._hand.finish(holding))

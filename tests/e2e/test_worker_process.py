@@ -1,0 +1,191 @@
+"""Worker processes with POV-Ray: killed, drained, stopped; the test plays the server."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from distren.amqp import topology
+from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.domain.job import Blob
+from distren.renderers.registry import named
+from distren.server.blobs import BlobService
+from distren.storage.blobstore import BlobStore
+from distren.wire import fields
+from distren.wire.codec import Message, decode
+from distren.wire.frames import Completed, Failed, Render, Report, Started
+from distren.wire.jobs import Manifest, ManifestFile
+
+LIMIT = 60.0
+M = TypeVar("M", bound=Message)
+SPHERE = """#version 3.7;
+global_settings { assumed_gamma 1 }
+camera { location -5*z look_at 0 }
+light_source { <-9, 9, -9> rgb 1 }
+sphere { x*clock, 1 pigment { rgb 1 } }
+"""
+SLOW = SPHERE + "\n#for (I, 1, 2000000000) #local A = sqrt(I); #end\n"
+
+
+class Desk:
+    """The server's side of a virtual host, and worker processes."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        version = named("povray").probe(None).version
+        assert version is not None, "POV-Ray is not installed"
+        self.queue = topology.class_queue_name("default", {"povray": version})
+        self.store = BlobStore(folder / "server", durable=False)
+        self.heard: queue.Queue[Message] = queue.Queue()
+        queues = (*topology.SERVER_QUEUES, topology.frames_queue(self.queue))
+        self.link = Link(url, name="test server", exchanges=topology.EXCHANGES, queues=queues)
+        self.link.start()
+        for name in (topology.RESULTS, topology.REPORTS):
+            self.link.consume(Consumer(queue=name, tag=name, on_delivery=self._hear, automatic=True))
+        self.blobs = BlobService(url, "alpha", self.store)
+        self.blobs.start()
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def _hear(self, delivery: Delivery) -> None:
+        self.heard.put(decode(delivery.body))
+
+    def worker(self, name: str, *flags: str) -> subprocess.Popen[bytes]:
+        """A worker process that takes frames."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("DISTREN_")}
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "distren.cli.worker",
+                "--name",
+                name,
+                "--renderers",
+                "povray",
+                "--slots",
+                "1",
+                *flags,
+            ],
+            env={**clean, "DISTREN_BROKER": self.url, "DISTREN_DATA": str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        self.next(Report, lambda report: report.worker == name and report.room > 0)
+        return process
+
+    def render(self, scene: str, frames: range) -> None:
+        manifest = self.seed({"scene.pov": scene.encode(), "distrenjob.xml": b"<job/>"})
+        for frame in frames:
+            message = Render(
+                job=1,
+                frame=frame,
+                issue=1,
+                renderer="povray",
+                manifest=fields.Blob.of(manifest),
+                first=frames[0],
+                last=frames[-1],
+                width=64,
+                height=48,
+                settings={"scene": "scene.pov"},
+                time_limit=300.0,
+            )
+            self.link.publish(Outgoing(exchange=topology.FRAMES, key=self.queue, body=message.encode()))
+
+    def seed(self, files: dict[str, bytes]) -> Blob:
+        blobs = {path: self.store.put(data) for path, data in files.items()}
+        listed = [ManifestFile(path=path, digest=blob.digest, size=blob.size) for path, blob in blobs.items()]
+        return self.store.put(Manifest(files=listed).encode())
+
+    def next(self, kind: type[M], accept: Callable[[M], bool] = lambda _: True) -> M:
+        """The next message of this kind; others are dropped, and a failed frame fails the test."""
+        deadline = time.monotonic() + LIMIT
+        while True:
+            message = self.heard.get(timeout=max(deadline - time.monotonic(), 0.01))
+            if isinstance(message, kind) and accept(message):
+                return message
+            assert not isinstance(message, Failed), message.reason
+
+    def waiting(self) -> int:
+        counts: queue.Queue[int] = queue.Queue()
+        self.link.count(self.queue, counts.put)
+        return counts.get(timeout=LIMIT)
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(LIMIT)
+        self.blobs.stop()
+        self.link.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def renders_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.fixture
+def desk(vhost_url: str, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(vhost_url, tmp_path)
+    yield made
+    made.close()
+
+
+def test_frames_of_a_worker_that_is_killed_are_rendered_by_another(desk: Desk) -> None:
+    killed = desk.worker("first")
+    desk.render(SPHERE, range(1, 9))
+    desk.next(Started)
+    orphans = renders_of(killed)
+    killed.kill()
+    killed.wait(LIMIT)
+    desk.worker("second", "--slots", "2")
+    done: Counter[int] = Counter()
+    while set(done) != set(range(1, 9)):
+        done[desk.next(Completed).frame] += 1
+    until(lambda: not any(orphan.is_running() for orphan in orphans))
+
+
+def test_the_first_interrupt_finishes_the_frame_in_hand(desk: Desk) -> None:
+    process = desk.worker("drained")
+    desk.render(SPHERE, range(1, 9))
+    desk.next(Started)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LIMIT) == 0
+    assert desk.next(Completed)
+    assert 0 < desk.waiting() < 8
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_a_worker_that_must_go_gives_its_frame_back_and_is_gone_within_seconds(
+    desk: Desk, signals: list[signal.Signals]
+) -> None:
+    process = desk.worker("stopped")
+    desk.render(SLOW, range(1, 2))
+    desk.next(Started)
+    until(lambda: bool(renders_of(process)))
+    renders, asked = renders_of(process), time.monotonic()
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.2)  # two signals at once are one
+    assert process.wait(LIMIT) == 0
+    assert time.monotonic() - asked < 5
+    until(lambda: desk.waiting() == 1)
+    assert not any(render.is_running() for render in renders)
+    assert list((desk.folder / "worker" / "attempts").iterdir()) == []
