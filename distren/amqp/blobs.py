@@ -20,7 +20,7 @@ from distren.errors import DistrenError, NoAnswer, NotFound, TransferError
 from distren.wire import fields
 from distren.wire.blobs import Offer, Read, Refused, Stored, Wanted
 
-__all__ = ["BlobHolder", "BlobReceiver", "BlobSender", "UploadReport", "offer_all"]
+__all__ = ["BlobHolder", "BlobReceiver", "BlobSender", "UploadReport"]
 
 _PAGE = 2_000
 """blobs in one offer; the first are on their way while the server looks at the next page"""
@@ -216,19 +216,3 @@ class BlobSender:
 
     def _on_sent(self, digest: str, size: int) -> None:
         self._tell(lambda upload: upload.sent(digest, size))
-
-
-def offer_all(
-    link: Link,
-    mailbox: Mailbox,
-    files: Iterable[tuple[Blob, Path]],
-    *,
-    on_bytes: OnBytes | None = None,
-    timeout: float = PATIENCE,
-) -> UploadReport:
-    """One upload by a process that makes no others meanwhile: see BlobSender.offer_all."""
-    sender = BlobSender(link, mailbox, mailbox.queue_name)
-    try:
-        return sender.offer_all(files, on_bytes=on_bytes, timeout=timeout)
-    finally:
-        sender.close()

@@ -19,10 +19,10 @@ from functools import partial
 from typing import Any
 
 import pika
-from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 
 from distren.amqp import address
+from distren.amqp.bulk import BulkConnection
 from distren.amqp.topology import Exchange, Queue
 from distren.errors import BrokerUnavailable, Conflict, DistrenError, NotFound
 
@@ -119,7 +119,7 @@ class Link:
         self._woken = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"link {name}", daemon=True)
-        self._connection: SelectConnection | None = None
+        self._connection: BulkConnection | None = None
         self._channel: Channel | None = None
         self._session = 0
         self._numbers = itertools.count(1)
@@ -351,7 +351,7 @@ class Link:
         def on_closed(_: Any, error: Any) -> None:
             stop(BrokerUnavailable(f"the broker at {address.shown(self._url)} closed the connection: {error}"))
 
-        connection = SelectConnection(
+        connection = BulkConnection(
             self._parameters,
             on_open_callback=lambda opened: opened.channel(on_open_callback=self._opened),
             on_open_error_callback=on_failed,
