@@ -30,8 +30,8 @@ def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
     whole, rates = found["of curl"]["client to worker"], found["MB/s"]
     yield Row(
         name="transfer",
-        what=f"seed of {SEED} MB: MB/s from client to worker directory, through the server ({rates['client to worker']}) "
-        f"/ curl, one leg ({rates['curl']}), digest checked and file written",
+        what=f"seed of {SEED} MB from client through server to worker ({rates['client to worker']} MB/s) / curl, "
+        f"one leg ({rates['curl']} MB/s); digest checked, file written",
         figure=whole,
         unit="x",
         need="at least",
