@@ -84,12 +84,20 @@ class Census:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._peaks: deque[int] = deque(maxlen=32)
+        self._starts: deque[float] = deque(maxlen=1024)
         self.running = 0
+
+    def young(self, seconds: float) -> int:
+        """How many renders run that have begun in the last `seconds`."""
+        since = time.monotonic() - seconds
+        with self._lock:
+            return min(sum(1 for start in self._starts if start >= since), self.running)
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
         with self._lock:
             self.running += 1
+            self._starts.append(time.monotonic())
         try:
             yield
         finally:

@@ -164,7 +164,8 @@ def test_an_ini_says_scene_frames_and_size(tmp_path: Path) -> None:
         scene_dot_pov='#include "lib.inc"',
         library__lib_dot_inc="",
         a_dot_ini="; hello\nInput_File_Name = scene ; the scene\n+W320 +H200\ncommon.ini\n[big]\nWidth=4000",
-        common_dot_ini='Initial_Frame=2\nFinal_Frame=9 Library_Path="library"\nSubset_Start_Frame=4\nFrame_Step=2',
+        common_dot_ini='Initial_Frame=2\nFinal_Frame=9 Width=3\nLibrary_Path="library"\n'
+        "Subset_Start_Frame=4\nFrame_Step=2",
     )
     found = POVRAY.read_scene(tmp_path / "a.ini")
     assert names(found) == ["a.ini", "common.ini", "library/lib.inc", "scene.pov"]
@@ -180,7 +181,7 @@ def test_an_ini_says_scene_frames_and_size(tmp_path: Path) -> None:
         ("Input_File_Name=scene.pov\nWidht=3", "line 2: POV-Ray has no option 'Widht'"),
         ("Input_File_Name=scene.pov\nmissing.ini", "missing.ini' can not be read"),
         ("Input_File_Name=scene.pov\na.ini", "include each other without end"),
-        ("Input_File_Name=scene.pov\nInitial_Frame=5 Final_Frame=3", "which are none"),
+        ("Input_File_Name=scene.pov\nInitial_Frame=5\nFinal_Frame=3", "which are none"),
     ],
 )
 def test_what_is_wrong_with_an_ini_is_named(job: Path, text: str, complaint: str) -> None:

@@ -1,7 +1,8 @@
 """Reads POV-Ray's .ini files into options, so that none of them reaches POV-Ray unread.
 
-The format: one or several `Name=Value` or command line switches in a line, `;` begins a comment, `[name]` a section
-that counts only when it is asked for; a bare name is another .ini file or the scene.
+The format, as POV-Ray 3.7 was seen to read it: command line switches, as many as one likes in a line; `Name=Value`,
+which takes the rest of its line (of numbers and words only the first counts); a bare name, which is another .ini file
+or the scene; `;` and `#` begin a comment, `[name]` a section that counts only when it is asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _LARGEST = 2**20
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<comment>[;\#].*) | \[(?P<section>[^\]]*)\]
-        | (?P<name>[A-Za-z]\w*)\s*=\s*(?P<value>(?:"[^"]*"|'[^']*'|[^\s;"'])*)
+        | (?P<name>[A-Za-z]\w*)\s*=\s*(?P<value>"[^"]*"|'[^']*'|[^;\#"']*)
         | (?P<switch>[+-][A-Za-z](?:"[^"]*"|'[^']*'|[^\s;"'])*)
         | (?P<bare>"[^"]*"|'[^']*'|[^\s;]+)
     )""",
@@ -54,6 +55,8 @@ _DROPPED = """
 """
 DROPPED = frozenset(_DROPPED.split())
 """Options without a meaning on a farm: where output goes, commands to run, windows, threads, log files."""
+_NAMES = ("Input_File_Name", "Library_Path", "Include_Header", "Include_Ini", "Radiosity_File_Name")
+"""Options whose value is a path, which may hold blanks."""
 _SWITCHES: tuple[tuple[str, str | None], ...] = (
     ("KFI", "Initial_Frame"),
     ("KFF", "Final_Frame"),
@@ -134,7 +137,7 @@ def _read(path: Path, section: str | None, within: Path | None, depth: int) -> I
         raise SceneError(f"{path.name} and the ini files that it names include each other without end")
     counts = True
     for number, line in enumerate(_text(path, within).splitlines(), 1):
-        for token in _TOKEN.finditer(line):
+        for token in _tokens(line):
             if token["section"] is not None:
                 counts = section is not None and token["section"].strip().lower() == section.lower()
             option = _option(token, path, number) if counts else None
@@ -147,10 +150,18 @@ def _read(path: Path, section: str | None, within: Path | None, depth: int) -> I
                 yield option
 
 
+def _tokens(line: str) -> Iterator[re.Match[str]]:
+    for token in _TOKEN.finditer(line):
+        yield token
+        if token["name"] is not None:
+            return  # POV-Ray reads nothing behind a value
+
+
 def _option(token: re.Match[str], file: Path, line: int) -> Option | None:
     """What a token says; None where it says nothing that a farm wants."""
     if token["name"] is not None:
         name, value = _known(token["name"], file, line), _bare(token["value"])
+        value = value if name in _NAMES else value.partition(" ")[0]
     elif token["switch"] is not None:
         name, value = _switch(token["switch"])
     elif token["bare"] is not None:
