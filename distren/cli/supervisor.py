@@ -78,7 +78,7 @@ class Child:
                 self._wait = FIRST_WAIT
             self._again, self._wait = now + self._wait, min(self._wait * 2, LONGEST_WAIT)
             return (
-                f"the {self.program.name} ended ({_ended(self._process.returncode)}: {self.last_line()}), "
+                f"the {self.program.name} ended ({self._how(self._process.returncode)}), "
                 f"starting it again in {self._again - now:.0f} s"
             )
         if now < self._again:
@@ -115,11 +115,10 @@ class Child:
             lines = []
         return lines[-1] if lines else "it said nothing"
 
-
-def _ended(code: int) -> str:
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"
+    def _how(self, code: int) -> str:
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exit code {code}: {self.last_line()}"
 
 
 def _kind(code: int, kind: type[DistrenError] = DistrenError) -> type[DistrenError]:

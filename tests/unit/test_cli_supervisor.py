@@ -45,7 +45,7 @@ def test_a_child_that_dies_is_started_again_after_a_wait(tmp_path: Path) -> None
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: one.pid is None)
         now = time.monotonic()
-        assert one.check(now) == "the server ended (killed by SIGKILL: here), starting it again in 1 s"
+        assert one.check(now) == "the server ended (killed by SIGKILL), starting it again in 1 s"
         assert one.check(now + 0.9) is None
         assert one.pid is None
         assert one.check(now + 1.1) == "the server runs again"
