@@ -57,7 +57,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = (sys.executable, "-m", "pip", "--python", python)
     run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=home)
     (site,) = (home / "env" / "lib").glob("python3.*/site-packages")
-    (site / "lent.pth").write_text(sysconfig.get_path("platlib") + "\n", "utf-8")
+    lent = sysconfig.get_path("platlib")  # after the environment's own, so that the wheel's package is the first found
+    (site / "lent.pth").write_text(f"import site; site.addsitedir({lent!r})\n", "utf-8")
     return python.parent
 
 
