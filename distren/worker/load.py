@@ -25,7 +25,7 @@ SETTLE = 0.7
 """seconds after a change before the next: a new render shows what it needs only after its start"""
 EVERY = 0.1
 """seconds between two samples at least; the kernel counts in hundredths"""
-MEMORY_SPAN = 1.0
+LOOK_BACK = 1.0
 """seconds that the mean of idle time looks back"""
 YOUNG = 3.0
 """seconds; a render that began later than that is taken to have its memory still to get"""
@@ -99,6 +99,8 @@ class Gauge(Protocol):
     cores: int
     memory: int
 
+    def now(self) -> float: ...
+
     def sample(self) -> Sample: ...
 
     def free(self, before: Sample, after: Sample) -> float: ...
@@ -132,12 +134,12 @@ class Admission:
         return running < self.limit
 
     def _measure(self) -> None:
+        if self._gauge.now() - self._last.time < EVERY:
+            return
         sample = self._gauge.sample()
         passed = sample.time - self._last.time
-        if passed < EVERY:
-            return
         free = self._gauge.free(self._last, sample)
-        weight = 1 - math.exp(-passed / MEMORY_SPAN)
+        weight = 1 - math.exp(-passed / LOOK_BACK)
         self._free = free if self._free is None else self._free + weight * (free - self._free)
         self._last = sample
         load = Load(

@@ -39,18 +39,20 @@ class Machine:
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._groups = dict(_group_folders(root))
         self._quota, self._limited = self._cpu_quota()
-        self.cores = max(1, min(len(self._processors), math.ceil(self._quota)))
+        self.cores = max(1, math.ceil(min(len(self._processors), self._quota)))
         """how many processors may be used at once"""
         self.memory = min(self._meminfo("MemTotal:"), *(limit for limit, _ in self._memory_limits()), _UNLIMITED)
         """bytes that there are"""
+
+    def now(self) -> float:
+        """The time of a sample that is taken now."""
+        return time.monotonic()
 
     def sample(self) -> Sample:
         available = self._meminfo("MemAvailable:")
         left = [limit - used for limit, used in self._memory_limits()]
         used = None if self._limited is None else _usage(self._limited)
-        return Sample(
-            time=time.monotonic(), idle=self._idle(), used=used, memory=max(min(available, *left, _UNLIMITED), 0)
-        )
+        return Sample(time=self.now(), idle=self._idle(), used=used, memory=max(min(available, *left, _UNLIMITED), 0))
 
     def free(self, before: Sample, after: Sample) -> float:
         """Cores that nobody used on the average between two samples, as far as we may use them."""

@@ -123,8 +123,8 @@ def test_the_frames_of_a_cyclic_animation_equal_those_of_povrays_own_loop(inputs
 
 def test_an_ini_renders_as_by_hand(inputs: Path, tmp_path: Path) -> None:
     (inputs / "all.ini").write_text(
-        "; an animation\nInput_File_Name=scene\n+W80 +H60\nAntialias=On Antialias_Threshold=0.01\nAntialias_Threshold=0.1\n"
-        "+R2 -J\n"
+        "; an animation\nInput_File_Name=scene\n+W80 +H60\nAntialias=On Antialias_Threshold=0.01\n"
+        "Antialias_Threshold=0.1\n+R2 -J\n"
         "Initial_Frame=0\nFinal_Frame=11\nFinal_Clock=0.75\nCyclic_Animation=on\nSubset_Start_Frame=2\n"
         "Subset_End_Frame=8\nFrame_Step=3\nBits_Per_Color=16\nOutput_Alpha=on\nDeclare=Speed=0.5\n"
     )
