@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -101,19 +102,21 @@ def container() -> Iterator[Broker]:
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     from testcontainers.community.rabbitmq import RabbitMqContainer
 
-    user, password, files = "distren", "not-secret", resources.folder("broker")
+    user, password, files = "distren", secrets.token_hex(16), resources.folder("broker")
     made = RabbitMqContainer(os.environ.get(IMAGE_VARIABLE) or IMAGE, username=user, password=password)
     made.with_volume_mapping(str(files / "enabled_plugins"), "/etc/rabbitmq/enabled_plugins", "ro")
     made.with_volume_mapping(str(files / "rabbitmq.conf"), "/etc/rabbitmq/conf.d/20-distren.conf", "ro")
-    for port in (_AMQP, _MANAGEMENT):
-        made.with_bind_ports(port, ("127.0.0.1", None))  # type: ignore[arg-type]  # as docker-py takes it
-    with made, _removed_with_us(made.get_wrapped_container().id):
-        management_url = f"http://127.0.0.1:{made.get_exposed_port(_MANAGEMENT)}"
+    made.with_exposed_ports(_AMQP, _MANAGEMENT)
+    name = f"distren-test-{secrets.token_hex(6)}"
+    made.with_name(name)
+    with _removed_with_us(name), made:
+        host = made.get_container_host_ip()
+        management_url = f"http://{host}:{made.get_exposed_port(_MANAGEMENT)}"
         with Management(management_url, user, password) as management:
             version = management.version()
         yield Broker(
             kind="container",
-            amqp_url=f"amqp://{user}:{password}@127.0.0.1:{made.get_exposed_port(_AMQP)}/",
+            amqp_url=f"amqp://{user}:{password}@{host}:{made.get_exposed_port(_AMQP)}/",
             management_url=management_url,
             user=user,
             password=password,
@@ -122,13 +125,13 @@ def container() -> Iterator[Broker]:
 
 
 @contextmanager
-def _removed_with_us(container_id: str) -> Iterator[None]:
-    """Remove the container when this process ends, however it ends."""
+def _removed_with_us(name: str) -> Iterator[None]:
+    """Remove the container `name` when this process ends, however it ends."""
     found = engine.find()
     assert found is not None
     command = 'cat >/dev/null; exec "$0" rm --force --volumes "$1"'
     guard = subprocess.Popen(
-        ["sh", "-c", command, str(found.program), container_id],
+        ["sh", "-c", command, str(found.program), name],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
