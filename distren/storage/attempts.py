@@ -69,7 +69,7 @@ def done_by_worker(connection: Connection) -> dict[str, int]:
     query = (
         select(attempts.c.worker, func.count()).where(attempts.c.state == AttemptState.DONE).group_by(attempts.c.worker)
     )
-    return dict(connection.execute(query).tuples())
+    return dict(connection.execute(query).tuples().all())
 
 
 def _record(row: Any) -> AttemptRecord:
