@@ -15,17 +15,19 @@ from typing import Literal, Protocol
 from distren.worker.machine import Machine, Sample
 from distren.worker.process import CENSUS
 
+LOOK = 0.25
+"""seconds between two questions for the limit that let it follow the machine; seldomer costs some percent of speed"""
 MOST = 2.0
 """renders for each core"""
-RAISE = 0.08
+RAISE = 0.06
 """share of the processor that must be idle before there are more renders"""
-LOWER = 0.03
+LOWER = 0.01
 """share of the processor below which too little is idle for more renders than cores"""
 SETTLE = 0.7
 """seconds after a change before the next: a new render shows what it needs only after its start"""
 EVERY = 0.1
 """seconds between two samples at least; the kernel counts in hundredths"""
-LOOK_BACK = 1.0
+LOOK_BACK = 2.0
 """seconds that the mean of idle time looks back"""
 YOUNG = 3.0
 """seconds; a render that began later than that is taken to have its memory still to get"""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distren.worker.load import SETTLE, Admission, Bounds, Load, decided, fitting
+from distren.worker.load import LOOK, SETTLE, Admission, Bounds, Load, decided, fitting
 from distren.worker.machine import Machine, Sample
 
 MIB = 2**20
@@ -26,14 +26,14 @@ def load(free: float, running: int, *, memory: int = 8_000, young: int = 0, peak
         (4, load(0.0, 4), 4),  # all busy
         (4, load(1.0, 4), 5),  # a core is idle though all slots are busy
         (4, load(2.5, 4), 6),  # two are
-        (4, load(0.33, 4), 5),  # a little more than the 8 % that it takes
-        (4, load(0.30, 4), 4),  # a little less
+        (4, load(0.25, 4), 5),  # a little more than the 6 % that it takes
+        (4, load(0.23, 4), 4),  # a little less
         (4, load(3.0, 3), 4),  # slots are free: no need for more
         (7, load(2.0, 7), 8),  # never more than twice the cores
         (8, load(2.0, 8), 8),
         (6, load(0.2, 6), 6),  # between the bounds: as it is
-        (6, load(0.1, 6), 5),  # nothing is idle any more: fewer
-        (6, load(0.1, 3), 5),
+        (6, load(0.03, 6), 5),  # nothing is idle any more: fewer
+        (6, load(0.03, 3), 5),
         (4, load(0.0, 6), 4),
     ],
 )
@@ -140,7 +140,7 @@ def test_other_programs_keep_auto_at_the_cores() -> None:
     assert limits(admission, gauge, renders, SETTLE * 20, 0.1) == 4
 
 
-def makespan(works: list[float], cores: int, slots: int | None, *, look: float = 1.0, asleep: float = 0.65) -> float:
+def makespan(works: list[float], cores: int, slots: int | None, *, look: float = LOOK, asleep: float = 0.65) -> float:
     """Seconds that renders take which sleep at their start, then need so much processor time; None: slots auto.
 
     The processors are shared evenly; the worker looks at its limit every `look` seconds and when a render ends.
@@ -174,6 +174,11 @@ def test_auto_is_nearly_as_fast_as_the_best_fixed_number(cores: int, seconds: fl
     works = [seconds * (0.7 + 0.6 * (number * 7 % 10) / 10) for number in range(30 * cores)]
     best = min(makespan(works, cores, slots) for slots in (cores, cores * 3 // 2, cores * 2))
     assert makespan(works, cores, None) <= 1.08 * best
+
+
+def test_auto_stays_at_the_cores_where_renders_use_all_of_theirs() -> None:
+    works = [1.0 + number % 3 for number in range(60)]
+    assert makespan(works, 2, None, asleep=0.0) == pytest.approx(makespan(works, 2, 2, asleep=0.0), abs=0.05)
 
 
 def write(root: Path, **files: str) -> Path:
