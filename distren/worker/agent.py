@@ -21,18 +21,16 @@ from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import BlobReceiver
 from distren.amqp.link import Delivery
 from distren.config import Settings
-from distren.errors import Conflict
 from distren.renderers import registry
 from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
 from distren.wire.frames import ReportWanted, Stop
-from distren.worker import identity, process, reports, scratch, skills
+from distren.worker import process, reports, scratch, skills
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding, Stage
-from distren.worker.identity import Identity
 from distren.worker.intake import Intake
-from distren.worker.lines import Lines
+from distren.worker.lines import connect
 from distren.worker.load import Admission
 from distren.worker.reports import State
 from distren.worker.results import Results
@@ -45,11 +43,12 @@ EARLY = 20 * 60.0
 """seconds of rendering after which a frame is acknowledged: brokers take unacknowledged ones back after 30 minutes"""
 TICK = 1.0
 """seconds between looks at the clock"""
+MEASURE = 0.25
+"""seconds between looks at the machine while frames render and the slots follow what is free"""
 STALE = 2.0
 """seconds that a frame may wait here for a slot that is busy for long; then another worker may have it"""
 LEAVE = process.GRACE + 0.5
 """seconds that renders and confirms get at most when everything is given back"""
-_MOST_NAMES = 100
 _KEPT = timedelta(days=1)
 """how long the beginning of a file stays whose transfer was interrupted"""
 
@@ -83,7 +82,7 @@ class Worker:
         self._settings, self._broker_url, self._pool, self._early = settings, broker_url, pool, early
         self._wanted_name, self._wanted_renderers = name, renderers
         self._adapters = registry.installed() if adapters is None else adapters
-        self._admission = Admission(slots)
+        self._admission, self._measures = Admission(slots), slots == "auto"
         # put of a SimpleQueue may interrupt itself, so that signal handlers can use it; no other queue's or event's.
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._state = State.WORKING
@@ -110,7 +109,13 @@ class Worker:
         """
         found = skills.find(self._adapters, self._settings, self._wanted_renderers)
         with contextlib.ExitStack() as stack:
-            claimed = self._connect(found)
+            claimed, self._lines = connect(
+                self._broker_url,
+                topology.class_queue_name(self._pool, found.versions),
+                locks=self._settings.cache / "names",
+                name=self._wanted_name,
+            )
+            self.name = claimed.name
             stack.callback(claimed.release)
             stack.callback(self._lines.close)
             self._equip(found)
@@ -119,31 +124,6 @@ class Worker:
             self._work()
 
     # -- beginning ---------------------------------------------------------------------------------------------------
-
-    def _connect(self, found: skills.Skills) -> Identity:
-        """Claim a name on this host and on the broker; one that was not asked for may be the next one."""
-        locks, above = self._settings.cache / "names", 0
-        queue_name = topology.class_queue_name(self._pool, found.versions)
-        while True:
-            claimed = identity.claim(locks, self._wanted_name, above=above)
-            try:
-                lines = Lines(
-                    self._broker_url, claimed.name, queue_name, on_up=self._connected, on_down=self._disconnected
-                )
-                self.name, self._lines = claimed.name, lines
-                self._intake = Intake(lines.frames, lines.queue, claimed.name, self._hand)
-                lines.open()
-                return claimed
-            except Conflict as error:
-                claimed.release()
-                above = claimed.number
-                if self._wanted_name is not None or above >= _MOST_NAMES:
-                    raise Conflict(
-                        f"a worker called '{claimed.name}' is connected to this broker: choose another --name"
-                    ) from error
-            except BaseException:
-                claimed.release()
-                raise
 
     def _equip(self, found: skills.Skills) -> None:
         """Put the parts together."""
@@ -155,6 +135,7 @@ class Worker:
         box = lines.mailbox.queue_name
         self._receiver = BlobReceiver(lines.results, lines.mailbox, box, store)
         inputs = InputCache(cache, store, self._receiver.fetch)
+        self._intake = Intake(lines.frames, lines.queue, self.name, self._hand)
         self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
         tools = Tools(skills=found, cache=inputs, scratch=self._scratch)
@@ -169,6 +150,7 @@ class Worker:
 
     def _begin(self) -> None:
         mailbox, results = self._lines.mailbox, self._results
+        self._lines.on_up, self._lines.on_down = self._connected, self._intake.connection_lost
         mailbox.on(Stop, self._called_off)
         mailbox.on(ReportWanted, lambda delivery, message: self._orders.put(_Order.REPORT))
         mailbox.on(wire_blobs.Read, self._holder.answer)
@@ -187,7 +169,7 @@ class Worker:
         """Keep the clock until the worker is to end."""
         tick, report = time.monotonic() + TICK, time.monotonic() + reports.EVERY
         while not (self._state is State.DRAINING and self._hand.is_empty):
-            order = self._next_order(tick - time.monotonic())
+            order = self._next_order(tick)
             if order is _Order.GIVE_BACK:
                 self._leave()
                 return
@@ -204,9 +186,13 @@ class Worker:
                 report = now + reports.EVERY
                 self._report()
 
-    def _next_order(self, timeout: float) -> _Order | None:
+    def _next_order(self, tick: float) -> _Order | None:
+        """The next order, None at the time `tick`, and earlier where the machine has to be measured."""
+        timeout = max(tick - time.monotonic(), 0.0)
+        if self._measures and not self._hand.is_empty:
+            timeout = min(timeout, MEASURE)
         with contextlib.suppress(queue.Empty):
-            return self._orders.get(timeout=max(timeout, 0.0))
+            return self._orders.get(timeout=timeout)
         return None
 
     def _look(self, *, shrink: bool = True) -> bool:
@@ -258,9 +244,6 @@ class Worker:
     def _connected(self) -> None:
         self._up_since = time.monotonic()
         self._orders.put(_Order.REPORT)
-
-    def _disconnected(self) -> None:
-        self._intake.connection_lost()
 
     def _changed(self) -> None:
         self._orders.put(_Order.LOOK)

@@ -7,11 +7,41 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from distren.amqp import topology
 from distren.amqp.link import Link
 from distren.amqp.mailbox import Mailbox
-from distren.errors import DistrenError
+from distren.errors import Conflict, DistrenError
+from distren.worker import identity
+from distren.worker.identity import Identity
+
+_MOST_NAMES = 100
+
+
+def connect(url: str, queue: str, *, locks: Path, name: str | None) -> tuple[Identity, Lines]:
+    """Claim `name` on this host (see identity.claim) and on the broker, and connect.
+
+    Where `name` is None and the broker knows a worker of the name that is free here, it is the next free one. Raises
+    Conflict where `name` is taken, and what Link.start raises.
+    """
+    above = 0
+    while True:
+        claimed = identity.claim(locks, name, above=above)
+        lines = Lines(url, claimed.name, queue)
+        try:
+            lines.open()
+            return claimed, lines
+        except Conflict as error:
+            claimed.release()
+            above = claimed.number
+            if name is not None or above >= _MOST_NAMES:
+                raise Conflict(
+                    f"a worker called '{claimed.name}' is connected to this broker: choose another --name"
+                ) from error
+        except BaseException:
+            claimed.release()
+            raise
 
 
 class FramesLink(Link):
@@ -27,21 +57,24 @@ class FramesLink(Link):
 
 
 class Lines:
-    """The links of the worker `name`, which consumes `queue`, and its mailbox."""
+    """The links of the worker `name`, which consumes `queue`, and its mailbox.
 
-    def __init__(
-        self, url: str, name: str, queue: str, *, on_up: Callable[[], None], on_down: Callable[[], None]
-    ) -> None:
+    `on_up` and `on_down` are called in the thread of the link that takes frames, at each opening and each loss.
+    """
+
+    def __init__(self, url: str, name: str, queue: str) -> None:
         own = topology.worker_queue(name)
         self.queue, self.name = queue, name
+        self.on_up: Callable[[], None] = _nothing
+        self.on_down: Callable[[], None] = _nothing
         self.mailbox = Mailbox(own.name)
         self.frames = FramesLink(
             url,
             name=f"worker {name} (frames)",
             exchanges=topology.EXCHANGES,
             queues=(own, topology.frames_queue(queue)),
-            on_up=on_up,
-            on_down=on_down,
+            on_up=lambda: self.on_up(),
+            on_down=lambda: self.on_down(),
         )
         self.results = Link(url, name=f"worker {name} (results)", exchanges=topology.EXCHANGES)
 
@@ -66,3 +99,7 @@ class Lines:
             with contextlib.suppress(DistrenError):
                 link.flush(1.0 if link.is_up else 0.0)
                 link.close(timeout=1.0)
+
+
+def _nothing() -> None:
+    pass
