@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import re
 import secrets
@@ -18,6 +19,9 @@ from distren.amqp.mailbox import Mailbox
 from distren.amqp.requests import PATIENCE, Reply, Requester
 from distren.wire.codec import Message
 from distren.wire.jobs import FrameNews, JobNews
+
+# pika logs what it raises, and we translate what it raises: a program that sets up no logging hears of it once.
+logging.getLogger("pika").addHandler(logging.NullHandler())
 
 News = JobNews | FrameNews | None
 """None: the connection was away, so that news may have been missed"""
