@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distren import config
+from distren.cli import human
 from distren.config import Settings
 from distren.errors import SettingsError
 
@@ -69,19 +70,19 @@ class Cli:
             return
         made = table()
         if isinstance(made, str):
-            self.console.print(made, markup=False)
+            self.console.print(made, markup=False, soft_wrap=True)
         else:
             self.console.print(made)
 
     def say(self, text: str) -> None:
         """A line for people; nothing with --json."""
         if not self.json:
-            self.console.print(text, markup=False)
+            self.console.print(text, markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """One line on stderr about something that the user should know and that is no error."""
-    click.echo(f"distren: {text}", err=True)
+    click.echo(f"distren: {human.harmless(text)}", err=True)
 
 
 class _Warnings(logging.Handler):

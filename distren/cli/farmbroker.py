@@ -56,11 +56,14 @@ class FarmBroker:
 
     @property
     def management(self) -> str | None:
-        """Where the management UI of the private broker is, and its login."""
-        if self._credentials is None:
-            return None
-        login = f"user {self._credentials.user}, password {self._credentials.password}"
-        return f"{self._credentials.management_url}  ({login})"
+        """Where the management UI of the private broker is."""
+        return None if self._credentials is None else self._credentials.management_url
+
+    @property
+    def login(self) -> str | None:
+        """User and password of the management UI."""
+        known = self._credentials
+        return None if known is None else f"user {known.user}, password {known.password}"
 
     def check(self, now: float) -> str | None:
         """Start a private broker that has died again; what there is to say, if anything."""

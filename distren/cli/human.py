@@ -70,3 +70,8 @@ def rate(frames_per_second: float) -> str:
 def plural(count: int, word: str) -> str:
     """`1 frame`, `24 frames`, `2,000 frames`."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def harmless(text: str) -> str:
+    """`text` without anything that could command a terminal: a renderer's output and a job's name are anybody's."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)

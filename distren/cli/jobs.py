@@ -105,7 +105,12 @@ def logs(cli: Cli, frame: str, attempt: int | None, listing: bool) -> None:
         cli.show([records.attempt(one) for one in attempts], lambda: tables.attempts(attempts))
         return
     chosen = _attempt(attempts, attempt, frame)
-    cli.show(records.attempt(chosen), lambda: log_text(chosen).rstrip("\n") or "(the renderer printed nothing)")
+    cli.show(records.attempt(chosen), lambda: _for_people(chosen))
+
+
+def _for_people(attempt: AttemptInfo) -> str:
+    lines = log_text(attempt).replace("\r\n", "\n").replace("\r", "\n")  # renderers end progress with a bare \r
+    return human.harmless(lines.rstrip()) or "(the renderer printed nothing)"
 
 
 def _attempt(attempts: list[AttemptInfo], number: int | None, frame: str) -> AttemptInfo:

@@ -63,7 +63,7 @@ def plain_line(info: JobInfo) -> str:
     elif info.rate > 0:
         parts += [human.rate(info.rate), human.remaining(records.left(info))]
     if info.error and info.ended is None:
-        parts.append(info.error)
+        parts.append(human.harmless(info.error))
     return ", ".join(part for part in parts if part)
 
 
@@ -98,7 +98,7 @@ class Picture:
         grid.add_row(
             Text(f"job {info.job}", style="bold"),
             tables.state(info.state),
-            ProgressBar(total=max(total, 1), completed=min(done + partly, total), width=40),
+            ProgressBar(total=max(total, 1), completed=min(done + partly, total), width=40, complete_style="green"),
             f"{done:,}/{total:,}",
             self._pace(info),
         )
@@ -106,7 +106,7 @@ class Picture:
         if failed := info.counts.get("failed", 0):
             yield Text(f"{human.plural(failed, 'frame')} failed: see 'distren frames {info.job}'", style="red")
         if info.error:
-            yield Text(info.error, style="yellow")
+            yield Text(human.harmless(info.error), style="yellow")
         if self._rendering:
             yield self._frames()
 
@@ -166,6 +166,6 @@ class Counter:
 
     def __rich__(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=max(self._total, 1), completed=self._count, width=40)
+        bar = ProgressBar(total=max(self._total, 1), completed=self._count, width=40, complete_style="cyan")
         grid.add_row(self._what, bar, f"{self._count:,}/{self._total:,}")
         return grid

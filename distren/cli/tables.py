@@ -56,7 +56,7 @@ def jobs(infos: Sequence[JobInfo], now: float) -> Table:
     goes_on = any(info.state == "active" and info.rate > 0 for info in infos)
     columns: dict[str, Callable[[JobInfo], Text | str]] = {
         "job": lambda info: str(info.job),
-        "name": lambda info: Text(info.name),
+        "name": lambda info: Text(human.harmless(info.name)),
         "state": lambda info: state(info.state),
         "progress": lambda info: bar(info.counts),
         "frames": lambda info: f"{records.done(info):,}/{records.total(info):,}",
@@ -89,7 +89,7 @@ def job(info: JobInfo, url: str, now: float) -> Table:
     counts = ", ".join(f"{count:,} {name}" for name, count in info.counts.items() if count)
     rows: list[tuple[str, Text | str]] = [
         ("job", Text(url, style="bold")),
-        ("name", Text(info.name)),
+        ("name", Text(human.harmless(info.name))),
         ("state", state(info.state)),
         ("progress", bar(info.counts, 40).append(f"  {_percent(info)}", "default")),
         ("frames", f"{records.total(info):,}: {counts}"),
@@ -103,7 +103,7 @@ def job(info: JobInfo, url: str, now: float) -> Table:
     elif info.state == "active" and info.rate > 0:
         rows.append(("rate", f"{human.rate(info.rate)}, {human.remaining(records.left(info))}"))
     if info.error:
-        rows.append(("trouble", Text(info.error, style="red")))
+        rows.append(("trouble", Text(human.harmless(info.error), style="red")))
     for name, value in rows:
         table.add_row(name, value)
     return table
@@ -122,10 +122,10 @@ def frames(infos: Iterable[FrameInfo], now: float) -> Table:
             state(info.state),
             f"{info.percent:.0f}" if info.state == "rendering" else "",
             str(info.attempts),
-            Text(info.worker or ""),
+            Text(human.harmless(info.worker or "")),
             human.duration(end - (info.started or end)) if running else "",
             human.size(info.result.size) if info.result is not None else "",
-            Text(info.reason or "", style="red", overflow="fold"),
+            Text(human.harmless(info.reason or ""), style="red", overflow="fold"),
         )
     return table
 
@@ -138,10 +138,10 @@ def attempts(infos: Iterable[AttemptInfo]) -> Table:
         table.add_row(
             str(info.number),
             state(info.state),
-            Text(info.worker),
+            Text(human.harmless(info.worker)),
             human.clock(info.started),
             human.duration(info.seconds),
-            Text(info.reason or "", style="red", overflow="fold"),
+            Text(human.harmless(info.reason or ""), style="red", overflow="fold"),
         )
     return table
 
@@ -154,8 +154,8 @@ def workers(infos: Iterable[WorkerInfo], now: float) -> Table:
     table.columns[3].justify = table.columns[5].justify = "right"
     for info in infos:
         table.add_row(
-            Text(info.worker),
-            Text(info.host),
+            Text(human.harmless(info.worker)),
+            Text(human.harmless(info.host)),
             state(info.state),
             f"{len(info.held)}/{info.slots}",
             _held(info.held),

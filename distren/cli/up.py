@@ -178,11 +178,12 @@ class Up:
                 "worker": worker,
                 "broker": self._broker.shown,
                 "management": self._broker.management,
+                "login": self._broker.login,
             }
             click.echo(json.dumps(record))
             return
         if self._broker.management:
-            self._step("management", self._broker.management)
+            self._step("management", f"{self._broker.management}  ({self._broker.login})")
         self._step("logs", str(self._settings.data / "logs"))
         data = "data" in self._settings.model_fields_set and "DISTREN_DATA" not in os.environ
         where = f" --data {self._settings.data}" if data else ""

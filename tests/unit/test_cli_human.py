@@ -54,3 +54,7 @@ def test_one_is_not_plural() -> None:
 def test_a_moment_in_the_future_is_just_now() -> None:
     assert human.ago(105.0, 100.0) == "just now"
     assert human.ago(88.0, 100.0) == "12 s ago"
+
+
+def test_nothing_that_a_renderer_prints_commands_the_terminal() -> None:
+    assert human.harmless("a\x1b[31mb\r\tc\nd\u202e") == "a\ufffd[31mb\ufffd\tc\nd\ufffd"
