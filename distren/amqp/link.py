@@ -466,8 +466,10 @@ class Link:
         )
 
     def _cancel(self, tag: str) -> None:
+        # Without waiting for an answer. Were each of several cancels to wait for the one before, a message given back
+        # meanwhile would visit the consumers that are left, and each visit counts for its queue's delivery limit.
         if self._consumers.pop(tag, None) is not None and (channel := self._usable()) is not None:
-            channel.basic_cancel(tag, callback=lambda _: None)
+            channel.basic_cancel(tag)
 
     def _purge(self, queue: str) -> None:
         if (channel := self._usable()) is not None:

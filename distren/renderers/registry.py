@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,13 +11,19 @@ from pathlib import Path
 from distren.errors import InputError, RendererUnavailable
 from distren.renderers.protocol import Renderer
 
+log = logging.getLogger(__name__)
+
 
 @functools.cache
 def installed() -> Mapping[str, Renderer]:
-    """Every installed adapter by its name."""
+    """Every installed adapter by its name; one that can not be loaded is left out, and the log says why."""
     found: dict[str, Renderer] = {}
     for point in entry_points(group="distren.renderers"):
-        adapter: Renderer = point.load()()
+        try:
+            adapter: Renderer = point.load()()
+        except Exception:  # another project's code: it may raise anything, and must not take the farm along
+            log.exception("renderer left out: it can not be loaded", extra={"renderer": point.name})
+            continue
         found[adapter.name] = adapter
     return found
 

@@ -64,7 +64,7 @@ class Lifecycle:
         self._attempts.update(attempt_rows.load(self._connection, {event.token for event in events}))
         for event in events:
             stored = self._frames.get((event.job, event.frame))
-            if stored is None:
+            if stored is None or self._is_over(event.token):
                 continue
             attempt = Attempt(issue=event.issue, token=event.token, worker=event.worker, started=event.started)
             self._hear_of(stored, attempt)
@@ -74,6 +74,11 @@ class Lifecycle:
                 self._complete(stored.frame, attempt, event)
             else:
                 self._fail(stored.frame, attempt, event)
+
+    def _is_over(self, token: str) -> bool:
+        """Whether the attempt has said its last word: whatever comes again is a repetition."""
+        known = self._attempts.get(token)
+        return known is not None and known.state in (AttemptState.DONE, AttemptState.DROPPED, AttemptState.FAILED)
 
     def _hear_of(self, stored: Stored, attempt: Attempt) -> None:
         """Number an attempt that is new; the frame's attempt until then is lost if it was under way."""
@@ -136,8 +141,6 @@ class Lifecycle:
         record = self._attempts.get(token)
         if record is None or (record.state is not AttemptState.RENDERING and state is AttemptState.LOST):
             return
-        if record.state in (AttemptState.DONE, AttemptState.DROPPED, AttemptState.FAILED):
-            return  # said twice
         self._attempts[token] = replace(
             record, state=state, ended=self._now, seconds=seconds, log=log or None, reason=reason
         )

@@ -13,6 +13,9 @@ from distren.storage.workers import WorkerRecord
 from distren.wire.fields import Blob
 from distren.wire.jobs import AttemptInfo, FrameInfo, JobInfo, JobNews, WorkerInfo
 
+_REASON = 300
+"""characters of a reason in a listing, so that 10,000 frames fit into a message; an attempt tells all of it"""
+
 
 def job_info(job: Job, *, rate: float, why: str) -> JobInfo:
     """A job with its speed, and in `why` one line on what keeps it, if anything."""
@@ -69,7 +72,7 @@ def frame_info(stored: Stored, progress: Mapping[tuple[int, int], float]) -> Fra
         started=frame.started,
         ended=frame.ended,
         percent=percent,
-        reason=frame.reason,
+        reason=None if frame.reason is None else frame.reason[:_REASON],
         result=None if frame.result is None else Blob.of(frame.result),
     )
 

@@ -10,16 +10,17 @@ from distren.domain import job
 
 Id = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-ShortText = Annotated[str, Field(max_length=2_000)]
-Text = Annotated[str, Field(max_length=100_000)]
+_NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores no text that holds one
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_NUL)]
+ShortText = Annotated[str, Field(max_length=2_000, pattern=_NO_NUL)]
+Text = Annotated[str, Field(max_length=100_000, pattern=_NO_NUL)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Token = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 FrameOfJob = Annotated[tuple[Id, Id], Field(strict=False)]
 """job id and frame id; msgpack has no tuples, so a list is taken too"""
 Range = Annotated[tuple[Id, Id, Annotated[int, Field(ge=1)]], Field(strict=False)]
 """first id, last id and step"""
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Blob(BaseModel):

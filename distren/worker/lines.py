@@ -44,18 +44,6 @@ def connect(url: str, queue: str, *, locks: Path, name: str | None) -> tuple[Ide
             raise
 
 
-class FramesLink(Link):
-    """A link that cancels its consumers all at once.
-
-    Were each cancel to wait for the answer to the one before, a frame that is given back meanwhile would be delivered
-    to the consumers that are still there, one after the other, and each time would count for the delivery limit.
-    """
-
-    def _cancel(self, tag: str) -> None:
-        if self._consumers.pop(tag, None) is not None and (channel := self._usable()) is not None:
-            channel.basic_cancel(tag)
-
-
 class Lines:
     """The links of the worker `name`, which consumes `queue`, and its mailbox.
 
@@ -68,7 +56,7 @@ class Lines:
         self.on_up: Callable[[], None] = _nothing
         self.on_down: Callable[[], None] = _nothing
         self.mailbox = Mailbox(own.name)
-        self.frames = FramesLink(
+        self.frames = Link(
             url,
             name=f"worker {name} (frames)",
             exchanges=topology.EXCHANGES,

@@ -85,8 +85,8 @@ def plain(kind: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
         bytes: st.binary(min_size=shortest, max_size=64),
         str: st.from_regex(pattern.replace("$", r"\Z"))
-        if pattern
-        else st.text(st.characters(codec="utf-8"), min_size=shortest, max_size=64),
+        if pattern and "x00" not in pattern
+        else st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=shortest, max_size=64),
     }
     return strategies[kind]
 

@@ -79,7 +79,7 @@ def test_a_missing_blob_leaves_no_layout_behind(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "worker" / "inputs").iterdir()] == [f"{manifest.digest}.lock"]
 
 
-@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a//b", "a/./b", "a/../../b", "nul\0", ""])
+@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a//b", "a/./b", "a/../../b", ""])
 def test_a_path_that_leaves_the_layout_is_refused(tmp_path: Path, path: str) -> None:
     host = Host(tmp_path)
     with pytest.raises(RenderError, match="can not be laid out"), host.cache.inputs(host.seed({path: b"x"})):
