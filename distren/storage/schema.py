@@ -7,7 +7,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from distren.errors import OutputError, SchemaError
 from distren.resources import folder
@@ -38,7 +38,7 @@ def upgrade(url: str) -> str:
             if current is not None and current not in known:
                 raise SchemaError(f"the database has schema {current}, made by a newer DistRen: upgrade DistRen")
             command.upgrade(_config(connection), "head")
-    except OperationalError as error:
+    except DBAPIError as error:
         raise OutputError(f"the database at {engine.url!r} can not be opened: {error.orig}") from error
     finally:
         engine.dispose()
@@ -50,7 +50,7 @@ def check(engine: Engine) -> None:
     try:
         with engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-    except OperationalError as error:
+    except DBAPIError as error:
         raise OutputError(f"the database at {engine.url!r} can not be opened: {error.orig}") from error
     if current == newest():
         return

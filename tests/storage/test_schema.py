@@ -60,6 +60,12 @@ def test_a_database_that_can_not_be_opened_is_one_line(tmp_path: Path) -> None:
         schema.upgrade(f"sqlite:///{tmp_path / 'file' / 'distren.db'}")
 
 
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "distren.db").write_text("a letter to my mother, and not a database at all")
+    with pytest.raises(OutputError, match="not a database"):
+        schema.upgrade(f"sqlite:///{tmp_path / 'distren.db'}")
+
+
 @pytest.mark.parametrize("url", ["nonsense", "mongo://host/name"])
 def test_a_url_of_no_database_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="sqlite:///FILE"):
