@@ -59,6 +59,7 @@ def frame(info: FrameInfo, url: str) -> Record:
         "ended": info.ended,
         "percent": info.percent,
         "reason": info.reason,
+        "waits_for": info.waits_for,
         "result": None if info.result is None else {"sha256": info.result.digest, "size": info.result.size},
     }
 

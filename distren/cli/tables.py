@@ -125,7 +125,11 @@ def frames(infos: Iterable[FrameInfo], now: float) -> Table:
             Text(human.harmless(info.worker or "")),
             human.duration(end - (info.started or end)) if running else "",
             human.size(info.result.size) if info.result is not None else "",
-            Text(human.harmless(info.reason or ""), style="red", overflow="fold"),
+            Text(
+                human.harmless(info.reason or ""),
+                style="bright_black" if info.state == "blocked" else "red",
+                overflow="fold",
+            ),
         )
     return table
 

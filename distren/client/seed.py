@@ -17,6 +17,7 @@ from typing import Self
 from distren.client.folder import gather
 from distren.domain.frameset import FrameSet, check_count
 from distren.domain.job import Blob, InputFile, JobSpec
+from distren.domain.needs import restricted
 from distren.errors import FrameRangeError, SceneError, SettingsError, TarballError
 from distren.jobfile import scan, words
 from distren.jobfile.manifest import check_files, write_manifest
@@ -123,7 +124,8 @@ class _Wishes:
             for part in ("renderer", "frames", "width", "height", "name", "pool", "priority")
             if (value := getattr(self, part)) is not None
         }
-        return replace(spec, **given, settings={**spec.settings, **self.settings})
+        needs = spec.needs if self.frames is None else restricted(spec.needs, self.frames)
+        return replace(spec, **given, settings={**spec.settings, **self.settings}, needs=needs)
 
 
 def pack(

@@ -15,7 +15,11 @@ from distren.errors import Conflict
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A frame's record. Times are seconds since 1970, UTC."""
+    """A frame's record. Times are seconds since 1970, UTC.
+
+    `waits_for` is how many of the frames that it needs are not done; `starved` says that it failed only because one
+    of them failed or was called off.
+    """
 
     job: int
     id: int
@@ -30,6 +34,8 @@ class Frame:
     result: Blob | None = None
     reason: str | None = None
     not_before: float = 0.0
+    waits_for: int = 0
+    starved: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,7 @@ def failed(frame: Frame, attempt: Attempt, reason: str, *, retry_at: float | Non
     if retry_at is None:
         state = check(frame.state, FrameState.FAILED)
         return replace(frame, state=state, started=attempt.started, ended=now, token=attempt.token)
-    return replace(frame, state=check(frame.state, FrameState.READY), not_before=retry_at, started=None, token=None)
+    return replace(frame, state=_open(frame), not_before=retry_at, started=None, token=None)
 
 
 def requeued(frame: Frame, reason: str) -> Frame:
@@ -113,8 +119,7 @@ def taken_back(frame: Frame, reason: str) -> Frame:
     """Nobody holds the frame any more: it is ready to be issued again, without a failure counted."""
     if frame.state not in ISSUED:
         return frame
-    state = check(frame.state, FrameState.READY)
-    return replace(frame, state=state, queue=None, worker=None, token=None, started=None, reason=reason)
+    return replace(frame, state=_open(frame), queue=None, worker=None, token=None, started=None, reason=reason)
 
 
 def cancelled(frame: Frame, now: float) -> Frame:
@@ -130,7 +135,8 @@ def retried(frame: Frame) -> Frame:
         return replace(frame, not_before=0.0)
     return replace(
         frame,
-        state=check(frame.state, FrameState.READY),
+        state=_open(frame),
+        starved=False,
         failures=0,
         queue=None,
         worker=None,
@@ -141,3 +147,39 @@ def retried(frame: Frame) -> Frame:
         reason=None,
         not_before=0.0,
     )
+
+
+def need_done(frame: Frame, count: int) -> Frame:
+    """`count` of the frames that it needs have become done; with the last one it is ready."""
+    frame = replace(frame, waits_for=frame.waits_for - count)
+    if frame.state is not FrameState.BLOCKED or frame.waits_for:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.READY))
+
+
+def need_withdrawn(frame: Frame, count: int) -> Frame:
+    """`count` of the frames that it needs are done no more: somebody wants them rendered again.
+
+    It waits for them if it has not been issued yet; what is under way has its results, and what is done stays done.
+    """
+    frame = replace(frame, waits_for=frame.waits_for + count)
+    if frame.state is not FrameState.READY:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.BLOCKED))
+
+
+def starve(frame: Frame, reason: str, now: float) -> Frame:
+    """A frame that it needs has failed or was called off: so has this one, if it waits."""
+    if frame.state is not FrameState.BLOCKED:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.FAILED), starved=True, ended=now, reason=reason)
+
+
+def revive(frame: Frame) -> Frame:
+    """What it failed for is tried again: it waits again."""
+    return retried(frame) if frame.state is FrameState.FAILED and frame.starved else frame
+
+
+def _open(frame: Frame) -> FrameState:
+    """What a frame becomes that is to be rendered now or later."""
+    return check(frame.state, FrameState.BLOCKED if frame.waits_for else FrameState.READY)

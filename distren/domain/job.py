@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from distren.domain.frameset import FrameSet
+from distren.domain.needs import Needs
 
 DEFAULT_POOL = "default"
 DEFAULT_PRIORITY = 50
@@ -44,7 +45,8 @@ class JobSpec:
 
     `width` and `height` are pixels of the finished image, None where the scene or the renderer decides.
     `settings` belong to the renderer, which checks them; their keys and values are text. `extra` is what the job file
-    holds for others: elements of other namespaces as canonical XML, kept as they are.
+    holds for others: elements of other namespaces as canonical XML, kept as they are. `needs` says which frames wait
+    for which others.
     """
 
     name: str
@@ -57,3 +59,4 @@ class JobSpec:
     limits: Limits = Limits()
     settings: Mapping[str, str] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
+    needs: tuple[Needs, ...] = ()

@@ -14,9 +14,10 @@ from typing import Any
 
 from lxml import etree
 
-from distren.domain import frameset
+from distren.domain import frameset, needs
 from distren.domain.frameset import FrameSet
 from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY, JobSpec, Limits
+from distren.domain.needs import Needs
 from distren.errors import FrameRangeError, JobFileError
 from distren.jobfile.scan import DEFAULT_LIMITS, JobFileLimits, Problem, Unreadable, scan
 from distren.jobfile.words import (
@@ -111,6 +112,7 @@ class _Reading:
         self._places = dict(zip(_outer(root), places, strict=True))
         self._values: dict[str, dict[str, Any]] = {}
         self._frames: list[FrameSet] = []
+        self._needs: list[Needs] = []
         self._settings: dict[str, str] | None = None
         self._extra: list[str] = []
 
@@ -123,6 +125,8 @@ class _Reading:
         for child in self._root.iterchildren("*"):
             self._child(child)
         frames = self._all_frames()
+        if frames is not None and not self.problems:
+            self._check_needs(frames)
         return None if self.problems or frames is None else self._spec(frames)
 
     def _spec(self, frames: FrameSet) -> JobSpec:
@@ -138,6 +142,7 @@ class _Reading:
             limits=Limits(**limits),
             settings=self._settings or {},
             extra=tuple(self._extra),
+            needs=tuple(self._needs),
         )
 
     def _wrong(self, element: etree._Element, text: str) -> None:
@@ -179,7 +184,9 @@ class _Reading:
         for grandchild in child.iterchildren("*"):
             self._wrong(grandchild, f"<{local}> holds no elements: write <{local} .../> with attributes only")
         self._check_text(child)
-        if local in REPEATED:
+        if local == "needs":
+            self._add_needs(child, values)
+        elif local in REPEATED:
             self._frames += values.values()
         elif local in self._values:
             self._wrong(child, f"<{local}> is there twice: keep one of them")
@@ -226,6 +233,21 @@ class _Reading:
         except FrameRangeError as error:
             self._wrong(self._root, str(error))
             return None
+
+    def _add_needs(self, element: etree._Element, values: dict[str, Any]) -> None:
+        if ("all" in element.attrib) == ("each" in element.attrib):
+            self._wrong(element, '<needs> has one of all and each: write all="frame/1-16", or each="frame/1-16"')
+        elif "frames" in values and len(values) == 2:
+            of = values.get("all") or values["each"]
+            pairs = "each" in values
+            rule = Needs(frames=values["frames"], needed=of.frames, pairs=pairs, job=of.job, server=of.server)
+            self._needs.append(rule)
+
+    def _check_needs(self, frames: FrameSet) -> None:
+        try:
+            needs.check(frames, self._needs)
+        except JobFileError as error:
+            self._wrong(self._root, str(error))
 
     def _settings_of_renderer(self, element: etree._Element, space: str) -> None:
         expected = renderer_namespace(self._renderer)

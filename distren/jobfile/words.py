@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from distren import urls
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
 from distren.domain.job import PRIORITIES
-from distren.errors import FrameRangeError
+from distren.errors import FrameRangeError, UrlError
+from distren.urls import SCHEME
 
 FILE_NAME = "distrenjob.xml"
 JOB = "urn:distren:job:1"
@@ -98,6 +100,36 @@ def ids(text: str) -> FrameSet:
         raise ValueProblem(str(error)) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Frames of this job, of a job of this server, or of another server's."""
+
+    frames: FrameSet
+    job: int | None = None
+    server: str | None = None
+
+    def __str__(self) -> str:
+        job = "" if self.job is None else str(urls.Url(server=self.server, job=self.job)) + "/"
+        return f"{job}frame/{self.frames}"
+
+
+def reference(text: str) -> Reference:
+    """`frame/1-16`, `5/frame/1-16` or `distren://alpha/5/frame/1-16`."""
+    job, word, numbers = text.strip().rpartition("frame/")
+    if not word or (job and not job.endswith("/")):
+        raise ValueProblem(f"write frame/1-16, or {SCHEME}SERVER/JOB/frame/1-16 for frames of another job")
+    frames = ids(numbers)
+    if not job:
+        return Reference(frames=frames)
+    try:
+        url = urls.parse(job)
+    except UrlError as error:
+        raise ValueProblem(str(error)) from error
+    if url.job is None or url.frame is not None or url.file is not None:
+        raise ValueProblem(f"write {SCHEME}SERVER/JOB/frame/1-16 for frames of another job")
+    return Reference(frames=frames, job=url.job, server=url.server)
+
+
 @dataclass(frozen=True)
 class Attribute:
     """One attribute: how its text is read, and an example to show to someone who left it out."""
@@ -117,6 +149,11 @@ ELEMENTS: Mapping[str, Mapping[str, Attribute]] = {
     "image": {"width": Attribute(pixels, "640"), "height": Attribute(pixels, "360")},
     "limits": {"time": Attribute(time, "2h"), "attempts": Attribute(attempts, "3")},
     "frames": {"ids": Attribute(ids, "1-24", required=True)},
+    "needs": {
+        "frames": Attribute(ids, "1000", required=True),
+        "all": Attribute(reference, "frame/1-16"),
+        "each": Attribute(reference, "frame/1-16"),
+    },
 }
 """Every element of the job's own namespace; `job` is the root, the others are its children and have no content."""
-REPEATED = frozenset({"frames"})
+REPEATED = frozenset({"frames", "needs"})

@@ -7,9 +7,10 @@ from dataclasses import fields
 
 from distren.domain.frameset import FrameSet
 from distren.domain.job import JobSpec
+from distren.domain.needs import Needs
 from distren.errors import JobFileError
 from distren.jobfile.reader import read_jobfile
-from distren.jobfile.words import FILE_NAME, JOB, SETTINGS, renderer_namespace, write_time
+from distren.jobfile.words import FILE_NAME, JOB, SETTINGS, Reference, renderer_namespace, write_time
 
 _RANGES = 1_000
 """in one <frames>; keeps its attribute far below the limit on attributes, however many ids there are"""
@@ -52,11 +53,17 @@ def _lines(spec: JobSpec) -> Iterator[str]:
     for start in range(0, len(spec.frames.ranges), _RANGES):
         part = FrameSet(spec.frames.ranges[start : start + _RANGES])
         yield f"  <frames{_attributes({'ids': str(part)})}/>"
+    yield from (f"  <needs{_attributes(_needs(rule))}/>" for rule in spec.needs)
     if spec.settings:
         settings = dict(sorted(spec.settings.items()))
         yield f'  <{SETTINGS} xmlns="{renderer_namespace(spec.renderer)}"{_attributes(settings)}/>'
     yield from (f"  {element}" for element in spec.extra)
     yield "</job>"
+
+
+def _needs(rule: Needs) -> dict[str, str | int | None]:
+    reference = Reference(frames=rule.needed, job=rule.job, server=rule.server)
+    return {"frames": str(rule.frames), "each" if rule.pairs else "all": str(reference)}
 
 
 def _attributes(values: Mapping[str, str | int | None]) -> str:

@@ -36,8 +36,9 @@ class Task:
     """One frame to render.
 
     `first` and `last` are the range of the whole animation, which `frame` lies in; `width` and `height` are pixels or
-    None; `inputs` is the folder that the seed is laid out in (read only); `output` an empty folder, the only place to
-    write to and the program's working directory.
+    None; `inputs` is the folder that the seed is laid out in (read only); `output` the only place to write to
+    and the program's working directory: empty, but for the folder `needs` with the results of frames that this one
+    needs (docs/reference/distrenjob.md).
     """
 
     frame: int

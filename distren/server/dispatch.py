@@ -7,18 +7,22 @@ while the order of all other frames stays in the database, where priority, pause
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
 from distren.amqp.topology import FRAMES
 from distren.domain.frame import Frame
+from distren.domain.job import Blob
 from distren.domain.states import FrameState
 from distren.server.fleet import Fleet, WorkerClass
 from distren.server.lifecycle import Lifecycle
+from distren.storage import dependencies
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
+from distren.storage.dependencies import Key
 from distren.storage.jobs import Job
-from distren.wire.fields import Blob
+from distren.wire import fields
 from distren.wire.frames import Render
 
 AHEAD = 1.0
@@ -56,7 +60,8 @@ def fill(connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: flo
         for stored in frame_rows.ready(connection, job.id, now=now, limit=limit):
             queue = max(able, key=lambda name: free[name])
             free[queue] -= 1
-            owing.append((FRAMES, queue, message(job, lifecycle.issue(stored, queue)).encode()))
+            needs = dependencies.results(connection, job.id, stored.frame.id) if stored.needs else ()
+            owing.append((FRAMES, queue, message(job, lifecycle.issue(stored, queue), needs).encode()))
         if all(room <= 0 for room in free.values()):
             break
     return owing
@@ -66,18 +71,19 @@ def _can(one: WorkerClass, job: Job) -> bool:
     return one.pool == job.pool and job.renderer in one.renderers
 
 
-def message(job: Job, frame: Frame) -> Render:
-    """What a worker needs to know to render `frame`."""
+def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = ()) -> Render:
+    """What a worker needs to know to render `frame`, which needs the results of others."""
     return Render(
         job=job.id,
         frame=frame.id,
         issue=frame.issue,
         renderer=job.renderer,
-        manifest=Blob.of(job.manifest),
+        manifest=fields.Blob.of(job.manifest),
         first=job.first,
         last=job.last,
         width=job.width,
         height=job.height,
         settings=dict(job.settings),
         time_limit=job.time_limit,
+        needs=[(*key, blob.digest, blob.size) for key, blob in needs],
     )

@@ -14,6 +14,7 @@ from distren.jobfile.reader import read_jobfile
 from distren.jobfile.words import FILE_NAME
 from distren.renderers import registry
 from distren.server.fleet import Fleet
+from distren.server.lifecycle import Lifecycle
 from distren.storage import jobs as job_rows
 from distren.storage.blobstore import BlobStore
 from distren.wire.codec import LARGEST_MESSAGE
@@ -64,10 +65,24 @@ def check_renderer(spec: JobSpec, fleet: Fleet, now: float) -> None:
             raise JobFileError(f"{spec.renderer}: {error}") from error
 
 
+def check_needs(spec: JobSpec, server: str) -> None:
+    """Raise JobFileError where a frame needs one of another server."""
+    for rule in spec.needs:
+        if rule.server not in (None, server):
+            raise JobFileError(
+                f"a frame needs frames of the server '{rule.server}', and this is '{server}': "
+                "dependencies across servers come with federation"
+            )
+
+
 def record(connection: Connection, request: Submit, seed: Seed, now: float) -> tuple[int, int]:
     """Write the job, unless its key says that it is there already; returns its id and its number of frames."""
     known = job_rows.by_key(connection, request.key)
     if known is not None:
         return known.id, known.counts.total
     job = job_rows.add(connection, seed.spec, key=request.key, manifest=seed.manifest, inputs=seed.inputs, now=now)
+    if any(rule.job is not None for rule in seed.spec.needs):
+        lifecycle = Lifecycle(connection, now)
+        lifecycle.settle(job)
+        lifecycle.save()
     return job, len(seed.spec.frames)

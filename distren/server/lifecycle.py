@@ -19,6 +19,8 @@ from distren.domain.progress import Counts, outcome
 from distren.domain.retries import retry_at
 from distren.domain.states import FRAME_ENDED, JOB_ENDED, AttemptState, FrameState, JobState, check_job
 from distren.errors import Conflict, NotFound
+from distren.server import consequences
+from distren.server.consequences import Move
 from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
@@ -48,6 +50,7 @@ class Lifecycle:
         self._connection, self._now = connection, now
         self._frames: dict[Key, Stored] = {}
         self._before: dict[Key, Frame] = {}
+        self._written: dict[Key, Stored] = {}
         self._attempts: dict[str, AttemptRecord] = {}
         self._new: dict[str, None] = {}
         self._touched: dict[str, None] = {}
@@ -264,8 +267,9 @@ class Lifecycle:
 
     def save(self) -> Changed:
         """Write everything; what changed is returned, to be told to others after the commit."""
+        self._follow()
+        self._write_frames()
         changed = [self._frames[key] for key in self._before]
-        frame_rows.save(self._connection, changed)
         attempt_rows.save(
             self._connection,
             [self._attempts[token] for token in self._new],
@@ -278,6 +282,45 @@ class Lifecycle:
             retries=self._retries,
             finished_by_queue=self._finished,
         )
+
+    def _write_frames(self) -> None:
+        fresh = {key: self._frames[key] for key in self._before if self._frames[key] is not self._written.get(key)}
+        frame_rows.save(self._connection, fresh.values())
+        self._written |= fresh
+
+    def settle(self, job: int) -> None:
+        """A new job: what its frames need may have failed long ago."""
+        for page in frame_rows.pages(self._connection, job):
+            keys = [(job, stored.frame.id) for stored in page if stored.frame.state is FrameState.BLOCKED]
+            moves = [Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=False) for key in keys]
+            self._follow_from(moves)
+
+    def _follow(self) -> None:
+        """Let the frames that need the changed ones follow, until nothing more changes."""
+        followed: dict[Key, FrameState] = {}
+        while moves := self._moves(followed):
+            self._write_frames()
+            self._follow_from(moves)
+
+    def _follow_from(self, moves: list[Move]) -> None:
+        rules = consequences.of(self._connection, moves, self._now)
+        self._load(rules)
+        for key, several in rules.items():
+            for rule in several:
+                if rule is not frame_rules.revive or self.job(key[0]).state is not JobState.CANCELLED:
+                    self._set(self._frames[key].frame, rule(self._frames[key].frame))
+
+    def _moves(self, followed: dict[Key, FrameState]) -> list[Move]:
+        """The frames whose state others may have to follow; `followed` holds the states of earlier calls."""
+        moves = []
+        for key, frame in self._before.items():
+            before, after = followed.get(key, frame.state), self._frames[key].frame.state
+            if before is not after:
+                followed[key] = after
+                needed = self.job(key[0]).needed
+                if needed or after is FrameState.BLOCKED:
+                    moves.append(Move(key=key, before=before, after=after, needed=needed))
+        return moves
 
     def _save_counts(self) -> None:
         moves: defaultdict[int, Counter[FrameState]] = defaultdict(Counter)

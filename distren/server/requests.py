@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from distren import __version__
+from distren.domain.states import FrameState
 from distren.errors import DecodeError, InputError
 from distren.server import intake, views
 from distren.server.lifecycle import Changed, Lifecycle
 from distren.storage import attempts as attempt_rows
+from distren.storage import dependencies
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage import workers as worker_rows
@@ -36,6 +38,7 @@ def _describe(state: State, message: wire.Describe) -> Message:
 
 def _submit(state: State, message: wire.Submit) -> Message:
     seed = intake.read_seed(state.store, message.manifest.value())
+    intake.check_needs(seed.spec, state.name)
     intake.check_renderer(seed.spec, state.fleet, state.steady())
     with state.engine.begin() as connection:
         job, frames = intake.record(connection, message, seed, state.now())
@@ -63,7 +66,12 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         found = frame_rows.of_job(
             connection, message.job, after=message.after, limit=message.limit + 1, states=message.states
         )
-    shown = [views.frame_info(stored, state.progress) for stored in found[: message.limit]]
+        blocked = [stored.frame.id for stored in found if stored.frame.state is FrameState.BLOCKED]
+        waits = dependencies.waits(connection, message.job, blocked)
+    shown = [
+        views.frame_info(stored, state.progress, waits=views.waits(state.name, stored, waits.get(stored.frame.id)))
+        for stored in found[: message.limit]
+    ]
     return wire.Frames(frames=shown, more=len(found) > message.limit)
 
 

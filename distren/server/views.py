@@ -10,6 +10,7 @@ from distren.storage.attempts import AttemptRecord
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 from distren.storage.workers import WorkerRecord
+from distren.urls import Url
 from distren.wire.fields import Blob
 from distren.wire.jobs import AttemptInfo, FrameInfo, JobInfo, JobNews, WorkerInfo
 
@@ -52,15 +53,28 @@ def why_waiting(job: Job, fleet: Fleet, now: float) -> str:
     waits = job.state is JobState.ACTIVE and job.counts[FrameState.READY] + job.counts[FrameState.QUEUED]
     if waits and not fleet.can_render(job.renderer, job.pool, now):
         return f"no worker of pool '{job.pool}' can run '{job.renderer}' now: start one with 'distren-worker'"
+    blocked = job.counts[FrameState.BLOCKED]
+    if blocked and blocked == job.counts.open:
+        return f"{blocked} frames wait for other frames: 'distren frames {job.id}' says for which"
     if job.state is JobState.FAILED:
         lost = job.counts[FrameState.FAILED] + job.counts[FrameState.CANCELLED]
         return f"{lost} of {job.counts.total} frames have no result: 'distren frames {job.id}' says why"
     return ""
 
 
-def frame_info(stored: Stored, progress: Mapping[tuple[int, int], float]) -> FrameInfo:
-    """A frame; `progress` holds percentages by (job, frame)."""
+def waits(server: str, stored: Stored, need: tuple[int, int] | None) -> str | None:
+    """What a blocked frame waits for: `need` and others; None for a frame that does not wait."""
+    if need is None:
+        return None
+    more = stored.frame.waits_for - 1
+    url = Url(server=server, job=need[0], frame=need[1])
+    return f"waits for {url}" + (f" and {more} more" if more > 0 else "")
+
+
+def frame_info(stored: Stored, progress: Mapping[tuple[int, int], float], *, waits: str | None = None) -> FrameInfo:
+    """A frame; `progress` holds percentages by (job, frame), `waits` says what a blocked one waits for."""
     frame = stored.frame
+    reason = waits or frame.reason
     percent = 100.0 if frame.state is FrameState.DONE else 0.0
     if frame.state is FrameState.RENDERING:
         percent = progress.get((frame.job, frame.id), 0.0)
@@ -72,8 +86,9 @@ def frame_info(stored: Stored, progress: Mapping[tuple[int, int], float]) -> Fra
         started=frame.started,
         ended=frame.ended,
         percent=percent,
-        reason=None if frame.reason is None else frame.reason[:_REASON],
+        reason=None if reason is None else reason[:_REASON],
         result=None if frame.result is None else Blob.of(frame.result),
+        waits_for=frame.waits_for,
     )
 
 

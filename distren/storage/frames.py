@@ -38,6 +38,8 @@ _UPDATE = (
                 "result_size",
                 "reason",
                 "not_before",
+                "waits_for",
+                "starved",
             )
         }
     )
@@ -46,10 +48,11 @@ _UPDATE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A frame with what only the database needs to know: how many attempts there have been."""
+    """A frame with what only the database knows: how many attempts there have been, and how many frames it needs."""
 
     frame: Frame
     attempts: int
+    needs: int = 0
 
 
 def load(connection: Connection, keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Stored]:
@@ -135,8 +138,10 @@ def _stored(row: Row[Any]) -> Stored:
         result=None if row.result is None else Blob(digest=row.result, size=row.result_size),
         reason=row.reason,
         not_before=row.not_before,
+        waits_for=row.waits_for,
+        starved=bool(row.starved),
     )
-    return Stored(frame=frame, attempts=row.attempts)
+    return Stored(frame=frame, attempts=row.attempts, needs=row.needs)
 
 
 def _values(stored: Stored) -> dict[str, Any]:
@@ -157,4 +162,6 @@ def _values(stored: Stored) -> dict[str, Any]:
         "result_size": None if frame.result is None else frame.result.size,
         "reason": frame.reason,
         "not_before": frame.not_before,
+        "waits_for": frame.waits_for,
+        "starved": int(frame.starved),
     }

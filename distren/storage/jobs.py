@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from distren.domain.job import Blob, InputFile, JobSpec
 from distren.domain.progress import Counts
 from distren.domain.states import FrameState, JobState
+from distren.storage import dependencies
 from distren.storage.tables import files, frames, jobs
 
 _ROWS = 10_000
@@ -18,7 +19,10 @@ _ROWS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job's record. Times are seconds since 1970, UTC; `time_limit` is in seconds."""
+    """A job's record. Times are seconds since 1970, UTC; `time_limit` is in seconds.
+
+    `needed`: frames, of this job or of others, need frames of this job.
+    """
 
     id: int
     key: str
@@ -38,12 +42,16 @@ class Job:
     counts: Counts
     created: float
     ended: float | None
+    needed: bool = False
 
 
 def add(
     connection: Connection, spec: JobSpec, *, key: str, manifest: Blob, inputs: Iterable[InputFile], now: float
 ) -> int:
-    """Write a job with its files and frames, all ready; returns its id."""
+    """Write a job with its files and frames, ready or blocked; returns its id.
+
+    Raises NotFound where a frame needs one that is not there.
+    """
     result = connection.execute(
         insert(jobs).values(
             key=key,
@@ -69,7 +77,8 @@ def add(
     job: int = result.inserted_primary_key[0]
     _add_files(connection, job, inputs)
     total = _add_frames(connection, job, spec)
-    set_counts(connection, job, Counts({FrameState.READY: total}))
+    blocked = dependencies.add(connection, job, spec.needs) if spec.needs else 0
+    set_counts(connection, job, Counts({FrameState.READY: total - blocked, FrameState.BLOCKED: blocked}))
     return job
 
 
@@ -161,4 +170,5 @@ def _job(row: Row[Any]) -> Job:
         counts=Counts({FrameState(state): count for state, count in row.counts.items()}),
         created=row.created,
         ended=row.ended,
+        needed=bool(row.needed),
     )

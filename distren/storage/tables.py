@@ -57,6 +57,9 @@ jobs = Table(
     Column("counts", JSON, nullable=False, comment="frames by state"),
     Column("created", Float, nullable=False),
     Column("ended", Float),
+    Column(
+        "needed", Integer, nullable=False, server_default="0", comment="1: frames somewhere need frames of this job"
+    ),
     sqlite_autoincrement=True,
     comment="AUTOINCREMENT: an id is never issued twice, not even after the newest job is deleted",
 )
@@ -92,6 +95,9 @@ frames = Table(
     Column("result_size", BigInteger),
     Column("reason", Text),
     Column("not_before", Float, nullable=False),
+    Column("needs", Integer, nullable=False, server_default="0", comment="how many frames it needs"),
+    Column("waits_for", Integer, nullable=False, server_default="0", comment="how many of those are not done"),
+    Column("starved", Integer, nullable=False, server_default="0", comment="1: failed as one of those did"),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
 )
 Index(
@@ -107,6 +113,18 @@ Index(
     sqlite_where=frames.c.queue.is_not(None),
     postgresql_where=frames.c.queue.is_not(None),
 )
+
+dependencies = Table(
+    "dependencies",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("frame", _Id, primary_key=True, autoincrement=False),
+    Column("of_job", _Id, primary_key=True, autoincrement=False, comment="the frame that is needed"),
+    Column("of_frame", _Id, primary_key=True, autoincrement=False),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    sqlite_with_rowid=False,
+)
+Index("ix_dependencies_of", dependencies.c.of_job, dependencies.c.of_frame)
 
 attempts = Table(
     "attempts",

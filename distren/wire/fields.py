@@ -20,6 +20,8 @@ FrameOfJob = Annotated[tuple[Id, Id], Field(strict=False)]
 """job id and frame id; msgpack has no tuples, so a list is taken too"""
 Range = Annotated[tuple[Id, Id, Annotated[int, Field(ge=1)]], Field(strict=False)]
 """first id, last id and step"""
+NeededResult = Annotated[tuple[Id, Id, Digest, Count], Field(strict=False)]
+"""job id, frame id, and digest and size of the frame tarball; a list, so that 50,000 of them fit into a message"""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from distren.domain.needs import MOST_OF_A_FRAME
 from distren.wire.codec import Message
-from distren.wire.fields import Blob, Count, FrameOfJob, Id, Name, Seconds, ShortText, Token
+from distren.wire.fields import Blob, Count, FrameOfJob, Id, Name, NeededResult, Seconds, ShortText, Token
 
 INLINE = 2**20
 """bytes; a frame tarball or log of at most this size travels inside the event, a larger one as a blob before it"""
@@ -15,7 +16,10 @@ Inline = Annotated[bytes, Field(max_length=INLINE)]
 
 
 class Render(Message, type="frame.render"):
-    """Server → worker: render this frame. `first` and `last` are the job's frame range, `manifest` lists its inputs."""
+    """Server → worker: render this frame. `first` and `last` are the job's frame range, `manifest` lists its inputs.
+
+    `needs` are the frames that it needs, with their frame tarballs.
+    """
 
     job: Id
     frame: Id
@@ -28,6 +32,7 @@ class Render(Message, type="frame.render"):
     height: Count | None = None
     settings: dict[str, ShortText] = {}
     time_limit: Seconds
+    needs: Annotated[list[NeededResult], Field(max_length=MOST_OF_A_FRAME)] = []
 
 
 class _Event(Message):

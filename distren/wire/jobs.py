@@ -106,7 +106,10 @@ class ShownJob(Message, type="job.shown"):
 
 
 class FrameInfo(_Record):
-    """A frame as a client sees it; `percent` is how far its attempt is, `result` its frame tarball when done."""
+    """A frame as a client sees it; `percent` is how far its attempt is, `result` its frame tarball when done.
+
+    `waits_for` is how many frames that it needs are not done.
+    """
 
     frame: Id
     state: Name
@@ -117,6 +120,7 @@ class FrameInfo(_Record):
     percent: Seconds = 0.0
     reason: ShortText | None = None
     result: Blob | None = None
+    waits_for: Count = 0
 
 
 class ListFrames(Message, type="frame.list"):

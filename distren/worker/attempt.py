@@ -14,7 +14,7 @@ from distren.domain.job import Blob
 from distren.errors import DistrenError, InputError, NoAnswer, RenderError, TransferError
 from distren.renderers.protocol import AttemptFailed, Command, Renderer, Task
 from distren.wire.frames import INLINE, Render
-from distren.worker import outputs, process
+from distren.worker import needs, outputs, process
 from distren.worker.cache import InputCache
 from distren.worker.skills import Skills
 
@@ -90,6 +90,7 @@ def _make(
     manifest, tries = render.manifest.value(), 0
     while not stop.is_set():
         try:
+            needs.lay(render, cache, folder / "output")
             with cache.inputs(manifest) as inputs:
                 task = Task(
                     frame=render.frame,

@@ -1,7 +1,8 @@
 """The inputs of jobs on this host: fetched once whatever the number of workers, slots, frames and jobs.
 
 <cache>/blobs/            the bytes, by digest (distren.storage.blobstore)
-<cache>/inputs/<digest>/  a seed laid out as files: hard links to the blobs, named by its manifest's digest
+<cache>/inputs/<digest>/  a seed laid out as files: hard links to the blobs, named by its manifest's digest;
+    or the files of a frame tarball that other frames need, named by the tarball's digest
 <cache>/inputs/<digest>.lock
     flock: shared while frames use the layout, exclusive while it is built or removed; its text is the layout's
     size in bytes, the time of its last change is when the layout was last used
@@ -23,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from distren.domain.job import Blob
 from distren.errors import RenderError, TransferError
 from distren.storage.blobstore import BlobStore
+from distren.tarballs.reader import unpack
 from distren.wire.jobs import Manifest, ManifestFile
 from distren.worker.scratch import remove_tree
 
@@ -34,6 +36,10 @@ _AT_ONCE = 8
 """files that are fetched side by side: small ones cost a round trip each"""
 _NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP})
 _TRIES = 3
+
+
+_Build = Callable[[Blob, Path], int]
+"""lays a blob out in a folder, and returns how many bytes that takes"""
 
 
 class InputCache:
@@ -49,13 +55,27 @@ class InputCache:
 
         Raises what `fetch` raises, RenderError for a manifest that can not be laid out, and OSError.
         """
-        lock = self._locked(manifest)
+        with self._held(manifest, self._build) as folder:
+            yield folder
+
+    @contextmanager
+    def result(self, tarball: Blob) -> Iterator[Path]:
+        """The folder that holds the files of a frame tarball, as `inputs` does for a seed.
+
+        Raises what `fetch` raises, TarballError for one that can not be read, and OutputError.
+        """
+        with self._held(tarball, self._unpack) as folder:
+            yield folder
+
+    @contextmanager
+    def _held(self, source: Blob, build: _Build) -> Iterator[Path]:
+        lock = self._locked(source, build)
         try:
-            yield self._folder / manifest.digest
+            yield self._folder / source.digest
         finally:
             os.close(lock)
 
-    def _locked(self, manifest: Blob) -> int:
+    def _locked(self, manifest: Blob, build: _Build) -> int:
         """A descriptor with a shared lock on the layout, which exists."""
         layout, path = self._folder / manifest.digest, self._lock_file(manifest.digest)
         while True:
@@ -68,7 +88,7 @@ class InputCache:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 # An eviction in between has removed the file: what we have locked is not what others lock.
                 if os.fstat(lock).st_nlink and not layout.is_dir():
-                    size = self._build(manifest, layout)
+                    size = build(manifest, layout)
                     os.truncate(lock, 0)
                     os.pwrite(lock, str(size).encode(), 0)
                     self._evict(keep=manifest.digest)
@@ -93,6 +113,19 @@ class InputCache:
             raise
         return manifest.size + sum(blob.size for blob in blobs.values())
 
+    def _unpack(self, tarball: Blob, layout: Path) -> int:
+        """Fetch a frame tarball and lay its files out; the tarball itself is not needed any more."""
+        building = Path(tempfile.mkdtemp(prefix=".building-", dir=self._folder))
+        try:
+            unpack(self._bring(tarball), building)
+            _make_read_only(building)
+            building.rename(layout)
+        except BaseException:
+            remove_tree(building)
+            raise
+        self._store.delete(tarball.digest)
+        return tarball.size
+
     def _bring_all(self, blobs: list[Blob]) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as fetching:
             try:
@@ -111,7 +144,7 @@ class InputCache:
             for _ in range(_TRIES):
                 source = self._bring(Blob(digest=file.digest, size=file.size))
                 with suppress(FileNotFoundError):  # another worker has removed it as unused: fetch it again
-                    _link(source, target)
+                    link(source, target)
                     return
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise RenderError(f"the job's files clash at '{file.path}'") from error
@@ -174,7 +207,8 @@ def _relative(path: str) -> PurePosixPath:
     return PurePosixPath(path)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the disk has none."""
     try:
         os.link(source, target)
     except OSError as error:

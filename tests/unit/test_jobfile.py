@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lxml import etree
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
 from distren.domain.job import JobSpec, Limits
+from distren.domain.needs import Needs
 from distren.errors import JobFileError
 from distren.jobfile.reader import SCHEMA, find_problems, read_jobfile
 from distren.jobfile.scan import JobFileLimits
@@ -80,8 +82,29 @@ def _element(name: str, key: str, value: str, text: str) -> str:
     return etree.tostring(element, method="c14n", exclusive=True).decode()
 
 
+@st.composite
+def _needing(draw: st.DrawFn) -> JobSpec:
+    """A job whose frames need those with smaller ids, and those of other jobs."""
+    spec = draw(specs)
+    ids = draw(st.lists(st.integers(0, 10**6), min_size=2, max_size=8, unique=True).map(sorted))
+    middle = len(ids) // 2
+    lower = draw(st.lists(st.sampled_from(ids[:middle]), min_size=1, max_size=5))
+    upper = draw(st.lists(st.sampled_from(ids[middle:]), min_size=len(lower), max_size=len(lower)))
+    rule = st.builds(
+        Needs,
+        frames=st.just(FrameSet(tuple(range(number, number + 1) for number in upper))),
+        needed=st.just(FrameSet(tuple(range(number, number + 1) for number in lower))),
+        pairs=st.booleans(),
+        job=st.none() | st.integers(0, 2**63 - 1),
+    )
+    named = st.builds(
+        lambda one, server: one if one.job is None else replace(one, server=server), rule, st.none() | st.just("b.x-1")
+    )
+    return replace(spec, frames=frameset.of(ids), needs=tuple(draw(st.lists(named, max_size=4))))
+
+
 @settings(deadline=None)
-@given(spec=specs)
+@given(spec=specs | _needing())
 def test_what_is_written_is_read_again_and_written_alike(spec: JobSpec) -> None:
     data = write_jobfile(spec)
     assert read_jobfile(data) == spec
@@ -182,7 +205,7 @@ def test_elements_come_in_any_order_and_comments_anywhere() -> None:
 
 def test_the_examples_of_the_reference_are_good() -> None:
     examples = re.findall(r"```xml\n(.*?)```", REFERENCE.read_text("utf-8"), re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         assert find_problems(example.encode()) == []
         assert valid_by_schema(example.encode())
@@ -191,6 +214,8 @@ def test_the_examples_of_the_reference_are_good() -> None:
     assert list(spec.frames)[-3:] == [190, 200, 900000]  # 7 is in 1-60
     assert spec.settings == {"scene": "cube.pov", "quality": "9", "antialias": "0.3"}
     assert len(spec.extra) == 1
+    assert spec.needs[0].count == 60
+    assert [rule.count for rule in read_jobfile(examples[2].encode()).needs] == [16, 60, 59, 3]
 
 
 def test_the_error_that_the_reference_shows_is_the_one_given() -> None:
@@ -225,6 +250,10 @@ FORBIDDEN_BY_THE_SCHEMA = [
     (job('<frames ids="1"/><image hight="1"/>'), 2, 'write height="..."'),
     (job('<frames ids="1"/><limits time="soon"/>'), 2, "90s, 20m or 2h"),
     (job('<frames ids="1"/><limits attempts="0"/>'), 2, "1 to 100"),
+    (job('<frames ids="1-2"/><needs frames="2"/>'), 2, "one of all and each"),
+    (job('<frames ids="1-2"/><needs frames="2" all="frame/1" each="frame/1"/>'), 2, "one of all and each"),
+    (job('<frames ids="1-2"/><needs all="frame/1"/>'), 2, "lacks frames"),
+    (job('<frames ids="1-2"/><needs frames="2" all="1"/>'), 2, "write frame/1-16"),
     (job('<frames ids="1"/>loose'), 1, "'loose' stands loose in <job>"),
     (job('<frames ids="1"/><note xmlns=""/>'), 2, "no namespace"),
     (b'<job name="a" renderer="toy"/>', 1, 'write <job xmlns="urn:distren:job:1"'),
@@ -232,8 +261,16 @@ FORBIDDEN_BY_THE_SCHEMA = [
     (b"<html/>", 1, "<html> is no job"),
 ]
 FORBIDDEN_BY_MORE = [
+    (job('<frames ids="1-2"/><needs frames="2" all="a/b/frame/1"/>'), 2, "not a number"),
     (job('<frames ids="5-1"/>'), 2, "write 1-5"),
     (job('<frames ids="1-5x0"/>'), 2, "step"),
+    (job('<frames ids="1-2"/><needs frames="2" all="frame/2"/>'), 1, "cycle: frame/2 → frame/2"),
+    (job('<frames ids="1-2"/><needs frames="1,2" each="frame/2,1"/>'), 1, "cycle: frame/1 → frame/2 → frame/1"),
+    (job('<frames ids="1-2"/><needs frames="2" all="frame/1-3"/>'), 1, "frame/3, which the job does not have"),
+    (job('<frames ids="1-2"/><needs frames="3" all="7/frame/1"/>'), 1, "frame/3, which the job does not have"),
+    (job('<frames ids="1-3"/><needs frames="2-3" each="frame/1"/>'), 1, "each of 2 frames needs one of 1"),
+    (job('<frames ids="0-99999"/><needs frames="50000-99999" all="frame/0-49999"/>'), 1, "2500000000 dependencies"),
+    (job('<frames ids="0-60000"/><needs frames="60000" all="frame/0-59999"/>'), 1, "more than the 50000"),
     (job('<frames ids="1-9999999"/>'), 1, "2000000"),
     (job('<frames ids="1"/><limits time="31d"/>'), 2, "30d"),
     (job(attributes='name="a&#10;b" renderer="toy"'), 1, "printable"),

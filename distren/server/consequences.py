@@ -1,0 +1,68 @@
+"""What a change of some frames means for the frames that need them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection
+
+from distren.domain import frame as frame_rules
+from distren.domain.frame import Frame
+from distren.domain.states import FrameState
+from distren.storage import dependencies, identity
+from distren.storage.dependencies import BROKEN, Key
+from distren.urls import Url
+
+Rule = Callable[[Frame], Frame]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A frame has gone from one state to another; `needed`: other frames may need it."""
+
+    key: Key
+    before: FrameState
+    after: FrameState
+    needed: bool
+
+
+def of(connection: Connection, moves: Collection[Move], now: float) -> Mapping[Key, list[Rule]]:
+    """The rules to apply to other frames (and to these). The moves are in the database already.
+
+    What follows from failures and from retries reaches all frames along the way at once, however long the chain is.
+    """
+    rules: defaultdict[Key, list[Rule]] = defaultdict(list)
+    needed = [move for move in moves if move.needed]
+    done = {move.key for move in needed if move.after is FrameState.DONE}
+    for key, count in dependencies.dependents(connection, done).items():
+        rules[key].append(partial(frame_rules.need_done, count=count))
+    withdrawn = {move.key for move in needed if move.before is FrameState.DONE}
+    for key, count in dependencies.dependents(connection, withdrawn).items():
+        rules[key].append(partial(frame_rules.need_withdrawn, count=count))
+    for key, reason in _starving(connection, moves).items():
+        rules[key].append(partial(frame_rules.starve, reason=reason, now=now))
+    mended = {move.key for move in needed if move.before in BROKEN and move.after not in BROKEN}
+    for key in dependencies.starved_by(connection, mended):
+        rules[key].append(frame_rules.revive)
+    return rules
+
+
+def _starving(connection: Connection, moves: Collection[Move]) -> dict[Key, str]:
+    """The frames that wait in vain, with the reason: a frame that they need has just failed, or has long since."""
+    failing = {move.key: move.after for move in moves if move.needed and move.after in BROKEN}
+    blocked = {move.key for move in moves if move.after is FrameState.BLOCKED}
+    broken = dependencies.broken(connection, blocked)
+    reached = dependencies.waiting_on(connection, {*failing, *broken})
+    if not broken and not reached:
+        return {}
+    server = identity.stored_name(connection)
+    starving = {key: (need, failing.get(need, FrameState.FAILED)) for key, need in reached.items()}
+    return {key: _reason(server, need, state) for key, (need, state) in (starving | broken).items()}
+
+
+def _reason(server: str | None, need: Key, state: FrameState) -> str:
+    url = Url(server=server, job=need[0], frame=need[1])
+    return f"needs {url}, which {'failed' if state is FrameState.FAILED else 'was cancelled'}"

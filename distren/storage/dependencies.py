@@ -1,0 +1,180 @@
+"""Which frames need which, in the database. A frame is written (job, frame) here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import CTE, ColumnElement, Connection, and_, case, exists, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from distren.domain.job import Blob
+from distren.domain.needs import Needs
+from distren.domain.states import FrameState
+from distren.errors import NotFound
+from distren.storage.tables import dependencies, frames, jobs
+
+Key = tuple[int, int]
+_ROWS = 10_000
+_AT_ONCE = 5_000  # well below the number of parameters that a statement may have
+BROKEN = (FrameState.FAILED, FrameState.CANCELLED)
+_needed = frames.alias("needed")
+_IS_NEEDED = and_(_needed.c.job == dependencies.c.of_job, _needed.c.id == dependencies.c.of_frame)
+
+
+def add(connection: Connection, job: int, rules: Iterable[Needs]) -> int:
+    """Write what the frames of a new job need; frames that have to wait become blocked. Returns how many these are.
+
+    Raises NotFound where a frame that is needed is not there. A job can not need a later one, so jobs form no cycle.
+    """
+    insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
+    statement = insert(dependencies).on_conflict_do_nothing()
+    for rule in rules:
+        of_job = job if rule.job is None else rule.job
+        if rule.job is not None and rule.job >= job:
+            raise NotFound(f"a frame needs frames of job {rule.job}, but there is no job {rule.job}")
+        rows = ({"job": job, "frame": frame, "of_job": of_job, "of_frame": needed} for frame, needed in rule)
+        for part in _batches(rows):
+            connection.execute(statement, part)
+    _check_there(connection, job)
+    _count(connection, job)
+    used = select(dependencies.c.of_job).where(dependencies.c.job == job)
+    connection.execute(update(jobs).where(jobs.c.id.in_(used)).values(needed=1))
+    blocked = select(func.count()).where(frames.c.job == job, frames.c.state == FrameState.BLOCKED)
+    return connection.execute(blocked).scalar_one()
+
+
+def _batches(rows: Iterator[dict[str, int]]) -> Iterator[list[dict[str, int]]]:
+    part: list[dict[str, int]] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == _ROWS:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _check_there(connection: Connection, job: int) -> None:
+    query = (
+        select(dependencies.c.frame, dependencies.c.of_job, dependencies.c.of_frame)
+        .where(dependencies.c.job == job, ~exists().where(_IS_NEEDED))
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is not None:
+        raise NotFound(
+            f"frame/{row.frame} needs {row.of_job}/frame/{row.of_frame}, which is not there: correct <needs>"
+        )
+
+
+def _count(connection: Connection, job: int) -> None:
+    """Set what each frame needs and waits for, and block those that wait."""
+    waiting = case((_needed.c.state == FrameState.DONE, 0), else_=1)
+    counted = (
+        select(dependencies.c.frame, func.count().label("needs"), func.sum(waiting).label("waits_for"))
+        .join(_needed, _IS_NEEDED)
+        .where(dependencies.c.job == job)
+        .group_by(dependencies.c.frame)
+        .subquery()
+    )
+    connection.execute(
+        update(frames)
+        .where(frames.c.job == job, frames.c.id == counted.c.frame)
+        .values(
+            needs=counted.c.needs,
+            waits_for=counted.c.waits_for,
+            state=case((counted.c.waits_for > 0, FrameState.BLOCKED), else_=frames.c.state),
+        )
+    )
+
+
+def dependents(connection: Connection, keys: Collection[Key]) -> dict[Key, int]:
+    """The frames that need any of these, each with how many of them it needs."""
+    found: defaultdict[Key, int] = defaultdict(int)
+    for chosen in _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame):
+        query = select(dependencies.c.job, dependencies.c.frame, func.count()).where(chosen)
+        for job, frame, count in connection.execute(query.group_by(dependencies.c.job, dependencies.c.frame)):
+            found[job, frame] += count
+    return found
+
+
+def waiting_on(connection: Connection, keys: Collection[Key]) -> dict[Key, Key]:
+    """The blocked frames that need any of these, directly or through other blocked ones, each with a frame it needs."""
+    return _reached(connection, keys, frames.c.state == FrameState.BLOCKED)
+
+
+def starved_by(connection: Connection, keys: Collection[Key]) -> dict[Key, Key]:
+    """The frames that have failed for want of any of these, directly or not, each with a frame it needs."""
+    return _reached(connection, keys, and_(frames.c.state == FrameState.FAILED, frames.c.starved == 1))
+
+
+def _reached(connection: Connection, keys: Collection[Key], passing: ColumnElement[bool]) -> dict[Key, Key]:
+    """Walk from these frames to those that need them, as far as frames are `passing`."""
+    found: dict[Key, Key] = {}
+    for chosen in _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame):
+        for job, frame, of_job, of_frame in connection.execute(select(_walk(chosen, passing))):
+            found.setdefault((job, frame), (of_job, of_frame))
+    return found
+
+
+def _walk(chosen: ColumnElement[bool], passing: ColumnElement[bool]) -> CTE:
+    columns = (dependencies.c.job, dependencies.c.frame, dependencies.c.of_job, dependencies.c.of_frame)
+    is_dependent = and_(frames.c.job == dependencies.c.job, frames.c.id == dependencies.c.frame)
+    walk = select(*columns).join(frames, is_dependent).where(chosen, passing).cte("walk", recursive=True)
+    further = select(*columns).select_from(walk)
+    further = further.join(
+        dependencies, and_(dependencies.c.of_job == walk.c.job, dependencies.c.of_frame == walk.c.frame)
+    )
+    return walk.union(further.join(frames, is_dependent).where(passing))
+
+
+def broken(connection: Connection, keys: Collection[Key]) -> dict[Key, tuple[Key, FrameState]]:
+    """Those of the frames that need one that has failed or was called off, each with such a one and its state."""
+    found: dict[Key, tuple[Key, FrameState]] = {}
+    for chosen in _chosen(keys, dependencies.c.job, dependencies.c.frame):
+        query = select(dependencies, _needed.c.state).join(_needed, _IS_NEEDED)
+        for row in connection.execute(query.where(chosen, _needed.c.state.in_(BROKEN))):
+            found.setdefault((row.job, row.frame), ((row.of_job, row.of_frame), FrameState(row.state)))
+    return found
+
+
+def results(connection: Connection, job: int, frame: int) -> list[tuple[Key, Blob]]:
+    """The frames that a frame needs, with the result of each that has one."""
+    query = (
+        select(_needed.c.job, _needed.c.id, _needed.c.result, _needed.c.result_size)
+        .select_from(dependencies)
+        .join(_needed, _IS_NEEDED)
+        .where(dependencies.c.job == job, dependencies.c.frame == frame, _needed.c.result.is_not(None))
+        .order_by(_needed.c.job, _needed.c.id)
+    )
+    return [
+        ((of_job, of_frame), Blob(digest=digest, size=size))
+        for of_job, of_frame, digest, size in connection.execute(query)
+    ]
+
+
+def waits(connection: Connection, job: int, waiting: Sequence[int]) -> dict[int, Key]:
+    """One of the frames that each of these frames of a job waits for."""
+    found: dict[int, Key] = {}
+    for chosen in _chosen([(job, frame) for frame in waiting], dependencies.c.job, dependencies.c.frame):
+        query = (
+            select(dependencies.c.frame, dependencies.c.of_job, func.min(dependencies.c.of_frame))
+            .join(_needed, _IS_NEEDED)
+            .where(chosen, _needed.c.state != FrameState.DONE)
+            .group_by(dependencies.c.frame, dependencies.c.of_job)
+        )
+        for frame, of_job, of_frame in connection.execute(query):
+            found.setdefault(frame, (of_job, of_frame))
+    return found
+
+
+def _chosen(keys: Collection[Key], job: Any, frame: Any) -> Iterator[ColumnElement[bool]]:
+    """Conditions that name these frames, a part of them each."""
+    by_job: defaultdict[int, list[int]] = defaultdict(list)
+    for number, one in keys:
+        by_job[number].append(one)
+    for number, wanted in by_job.items():
+        for start in range(0, len(wanted), _AT_ONCE):
+            yield and_(job == number, frame.in_(wanted[start : start + _AT_ONCE]))
