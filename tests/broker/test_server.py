@@ -7,6 +7,7 @@ import queue
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from distren.amqp.topology import EVENTS, NEWS, Queue, class_queue_name, client_
 from distren.config import Settings
 from distren.domain import frameset
 from distren.domain.job import Blob, JobSpec
+from distren.domain.needs import Needs
 from distren.errors import Conflict, InputError, NotFound, RendererUnavailable, SchemaError
 from distren.jobfile.writer import write_jobfile
 from distren.server.daemon import Server
@@ -131,6 +133,7 @@ class Peer:
 
     def submit(self, frames: str = "1-3", **options: object) -> jobs.Submitted:
         spec = JobSpec(name="test", renderer="povray", frames=frameset.parse(frames), settings={"scene": "a.pov"})
+        spec = replace(spec, needs=options.get("needs", ()))  # type: ignore[arg-type]
         contents = {"distrenjob.xml": write_jobfile(spec), "a.pov": b"camera {}"}
         contents |= options.get("files", {})  # type: ignore[arg-type]
         blobs = {path: self.store.put(data) for path, data in contents.items() if data is not None}
@@ -214,6 +217,36 @@ def test_a_job_passes_from_submit_to_done(peer: Peer) -> None:
     for frame in listed.frames:
         assert frame.result is not None
         assert peer.store.path(frame.result.digest).read_bytes() == f"frame {frame.frame}".encode()
+
+
+def test_a_frame_is_issued_with_the_results_that_it_needs(peer: Peer) -> None:
+    job = peer.submit("1-3", needs=(Needs(frames=frameset.parse("3"), needed=frameset.parse("1-2")),)).job
+    peer.listen(job)
+    listed = peer.requester.ask(jobs.ListFrames(job=job), jobs.Frames).frames
+    assert [(frame.state, frame.waits_for) for frame in listed] == [("ready", 0), ("ready", 0), ("blocked", 2)]
+    assert listed[2].reason == f"waits for distren://alpha/{job}/frame/1 and 1 more"
+    peer.work()
+    for _ in range(2):
+        peer.finish(*peer.next_frame())
+    delivery, render = peer.next_frame()
+    digests = [hashlib.sha256(f"frame {number}".encode()).hexdigest() for number in (1, 2)]
+    assert render.frame == 3
+    assert render.needs == [(job, 1, digests[0], 7), (job, 2, digests[1], 7)]
+    peer.finish(delivery, render)
+    peer.wait_for(job, lambda news: news.state == "done")
+
+
+@pytest.mark.parametrize(
+    ("job", "named", "error", "why"),
+    [(10**6, None, NotFound, "no job 1000000"), (1, "beta", InputError, "come with federation")],
+)
+def test_needs_that_can_not_be_met_are_refused(
+    peer: Peer, job: int, named: str | None, error: type[Exception], why: str
+) -> None:
+    rule = Needs(frames=frameset.parse("1"), needed=frameset.parse("1"), job=job, server=named)
+    with pytest.raises(error, match=why):
+        peer.submit("1", needs=(rule,))
+    assert peer.requester.ask(jobs.ListJobs(), jobs.Jobs).jobs == []
 
 
 def test_a_repeated_submission_is_the_same_job(peer: Peer) -> None:

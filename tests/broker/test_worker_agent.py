@@ -22,6 +22,7 @@ from distren.renderers.protocol import Capability, Command, ExpectedFile, Progre
 from distren.server.blobs import BlobService
 from distren.storage.blobstore import BlobStore
 from distren.tarballs.reader import read_tarball
+from distren.tarballs.writer import Member, write_tarball
 from distren.wire import fields
 from distren.wire.codec import Message, decode
 from distren.wire.frames import INLINE, Completed, Failed, Render, Report, Started, Stop
@@ -193,6 +194,24 @@ def test_a_frame_is_rendered_from_the_jobs_files_and_its_tarball_comes_with_the_
     tarball.write_bytes(completed.tarball)
     assert [(entry.path, entry.open().read()) for entry in read_tarball(tarball)] == [("out", b"frame 3\nof the job")]
     assert zlib.decompress(completed.log) == b"a line\n"
+
+
+def test_a_frame_finds_the_results_that_it_needs_in_its_working_directory(farm: Farm) -> None:
+    def result(text: bytes) -> tuple[str, int]:
+        path = farm.folder / "needed.tar"
+        with path.open("wb") as file:
+            write_tarball(file, [Member(path="picture", source=text)])
+        blob = farm.store.put(path.read_bytes())
+        return blob.digest, blob.size
+
+    farm.worker()
+    needs = [(1, 3, *result(b"own ")), (5, 2, *result(b"other "))]
+    farm.render(9, "cat needs/frame/3/picture needs/5/frame/2/picture >out", needs=needs)
+    completed = farm.next(Completed)
+    assert completed.tarball is not None
+    tarball = farm.folder / "result.tar"
+    tarball.write_bytes(completed.tarball)
+    assert [(entry.path, entry.open().read()) for entry in read_tarball(tarball)] == [("out", b"own other ")]
 
 
 def test_a_large_result_is_uploaded_before_it_is_reported(farm: Farm) -> None:

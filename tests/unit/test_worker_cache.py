@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections import Counter
@@ -12,7 +13,11 @@ import pytest
 from distren.domain.job import Blob
 from distren.errors import NotFound, RenderError
 from distren.storage.blobstore import BlobStore
+from distren.tarballs.writer import Member, write_tarball
+from distren.wire import fields
+from distren.wire.frames import Render
 from distren.wire.jobs import Manifest, ManifestFile
+from distren.worker import needs
 from distren.worker.cache import InputCache
 
 
@@ -125,3 +130,52 @@ def test_a_blob_that_another_layout_needs_stays(tmp_path: Path) -> None:
     with host.cache.inputs(second) as folder:
         assert (folder / "a").read_bytes() == b"x" * 1_000
     assert host.fetched[host.server.put(b"x" * 1_000).digest] == 1
+
+
+def tarball(host: Host, **files: bytes) -> Blob:
+    data = io.BytesIO()
+    write_tarball(data, [Member(path=path.replace("_", "/"), source=content) for path, content in files.items()])
+    return host.server.put(data.getvalue())
+
+
+def needing(job: int, *results: tuple[int, int, Blob]) -> Render:
+    return Render(
+        job=job,
+        frame=9,
+        issue=1,
+        renderer="toy",
+        manifest=fields.Blob.of(results[0][2]),
+        first=1,
+        last=9,
+        time_limit=9.0,
+        needs=[(of_job, frame, blob.digest, blob.size) for of_job, frame, blob in results],
+    )
+
+
+def test_results_that_a_frame_needs_are_fetched_once_and_linked_into_its_folder(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    own, other = tarball(host, image=b"one", depth_z=b"far"), tarball(host, image=b"two")
+    for name in ("a", "b"):
+        output = tmp_path / name
+        output.mkdir()
+        for _ in range(2):  # an attempt that waited for the server lays them out again
+            needs.lay(needing(7, (7, 3, own), (5, 3, other)), host.cache, output)
+        found = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+        assert found == {
+            "needs/frame/3/image": b"one",
+            "needs/frame/3/depth/z": b"far",
+            "needs/5/frame/3/image": b"two",
+        }
+    assert set(host.fetched.values()) == {1}
+    assert (tmp_path / "a/needs/frame/3/image").stat().st_mode & 0o222 == 0
+    assert not host.store.has(own.digest)
+
+
+def test_results_that_other_frames_needed_are_removed_when_they_were_unused_longest(tmp_path: Path) -> None:
+    host = Host(tmp_path, limit=15_000)
+    first, second = tarball(host, image=bytes(10_000)), tarball(host, image=b"x" * 10_000)
+    with host.cache.result(first) as folder:
+        kept = folder
+    with host.cache.result(second):
+        pass
+    assert not kept.exists()
