@@ -89,7 +89,7 @@ class Lifecycle:
         if attempt.token in self._attempts:
             return
         number = stored.attempts + 1
-        self._frames[frame.job, frame.id] = replace(stored, attempts=number)
+        self._frames[frame.job, frame.id] = Stored(frame=frame, attempts=number, needs=stored.needs)
         self._before.setdefault((frame.job, frame.id), frame)
         self._new[attempt.token] = None
         self._attempts[attempt.token] = AttemptRecord(
@@ -253,7 +253,8 @@ class Lifecycle:
             return
         key = (before.job, before.id)
         self._before.setdefault(key, before)
-        self._frames[key] = replace(self._frames[key], frame=after)
+        stored = self._frames[key]
+        self._frames[key] = Stored(frame=after, attempts=stored.attempts, needs=stored.needs)  # replace takes longer
         ended = after.state in FRAME_ENDED and before.state not in FRAME_ENDED
         if ended and after.state is FrameState.CANCELLED and before.token is not None:
             self._end_attempt(before.token, AttemptState.DROPPED, reason="the frame was called off")
@@ -268,8 +269,11 @@ class Lifecycle:
     def save(self) -> Changed:
         """Write everything; what changed is returned, to be told to others after the commit."""
         self._follow()
-        self._write_frames()
         changed = [self._frames[key] for key in self._before]
+        if self._written:
+            self._write_frames()
+        else:
+            frame_rows.save(self._connection, changed)
         attempt_rows.save(
             self._connection,
             [self._attempts[token] for token in self._new],
@@ -284,9 +288,10 @@ class Lifecycle:
         )
 
     def _write_frames(self) -> None:
-        fresh = {key: self._frames[key] for key in self._before if self._frames[key] is not self._written.get(key)}
-        frame_rows.save(self._connection, fresh.values())
-        self._written |= fresh
+        """Write what has changed since the last time."""
+        fresh = [key for key in self._before if self._frames[key] is not self._written.get(key)]
+        frame_rows.save(self._connection, [self._frames[key] for key in fresh])
+        self._written.update((key, self._frames[key]) for key in fresh)
 
     def settle(self, job: int) -> None:
         """A new job: what its frames need may have failed long ago."""
@@ -312,14 +317,15 @@ class Lifecycle:
 
     def _moves(self, followed: dict[Key, FrameState]) -> list[Move]:
         """The frames whose state others may have to follow; `followed` holds the states of earlier calls."""
+        needed = {job for job in {key[0] for key in self._before} if self.job(job).needed}
         moves = []
         for key, frame in self._before.items():
-            before, after = followed.get(key, frame.state), self._frames[key].frame.state
-            if before is not after:
-                followed[key] = after
-                needed = self.job(key[0]).needed
-                if needed or after is FrameState.BLOCKED:
-                    moves.append(Move(key=key, before=before, after=after, needed=needed))
+            after = self._frames[key].frame.state
+            if key[0] in needed or after is FrameState.BLOCKED:
+                before = followed.get(key, frame.state)
+                if before is not after:
+                    followed[key] = after
+                    moves.append(Move(key=key, before=before, after=after, needed=key[0] in needed))
         return moves
 
     def _save_counts(self) -> None:

@@ -38,12 +38,13 @@ _UPDATE = (
                 "result_size",
                 "reason",
                 "not_before",
-                "waits_for",
-                "starved",
             )
         }
     )
 )
+
+
+_UPDATE_NEEDING = _UPDATE.values({name: bindparam(name) for name in ("waits_for", "starved")})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,12 @@ def load(connection: Connection, keys: Iterable[tuple[int, int]]) -> dict[tuple[
 
 def save(connection: Connection, changed: Collection[Stored]) -> None:
     """Write frames that were loaded in this transaction."""
-    if changed:
-        connection.execute(_UPDATE, [_values(stored) for stored in changed])
+    if alone := [_values(stored) for stored in changed if not stored.needs]:
+        connection.execute(_UPDATE, alone)
+    if needing := [stored for stored in changed if stored.needs]:
+        more = [{"waits_for": one.frame.waits_for, "starved": int(one.frame.starved)} for one in needing]
+        values = [_values(stored) | extra for stored, extra in zip(needing, more, strict=True)]
+        connection.execute(_UPDATE_NEEDING, values)
 
 
 def ready(connection: Connection, job: int, *, now: float, limit: int) -> list[Stored]:
@@ -162,6 +167,4 @@ def _values(stored: Stored) -> dict[str, Any]:
         "result_size": None if frame.result is None else frame.result.size,
         "reason": frame.reason,
         "not_before": frame.not_before,
-        "waits_for": frame.waits_for,
-        "starved": int(frame.starved),
     }
