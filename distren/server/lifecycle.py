@@ -1,63 +1,33 @@
 """Changes the states of frames and jobs: the only code that does. One object lives for one transaction.
 
-Rows are read, pure functions of `distren.domain` decide what becomes of them, and `save` writes the outcome with the
-attempts, the jobs' counts and their states.
+Rows are read, pure functions of `distren.domain` decide what becomes of them, and `save` (server/changes.py) lets the
+frames that need others follow, and writes the outcome with the attempts, the jobs' counts and their states.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
-
-from sqlalchemy import Connection
+from dataclasses import replace
 
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Attempt, Frame
-from distren.domain.progress import Counts, outcome
 from distren.domain.retries import retry_at
-from distren.domain.states import FRAME_ENDED, JOB_ENDED, AttemptState, FrameState, JobState, check_job
-from distren.errors import Conflict, NotFound
-from distren.server import consequences
-from distren.server.consequences import Move
+from distren.domain.states import JOB_ENDED, AttemptState, FrameState, JobState, check_job
+from distren.errors import Conflict
+from distren.server.changes import Changes
 from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage.attempts import AttemptRecord
 from distren.storage.frames import Stored
-from distren.storage.jobs import Job
 from distren.wire.frames import Completed, Failed, Render, Started
 
-Key = tuple[int, int]
 Event = Started | Completed | Failed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Changed:
-    """What a transaction changed: the frames and jobs as they are now, and the results by queue for the rates."""
-
-    frames: Collection[Stored] = ()
-    jobs: Collection[Job] = ()
-    retries: Collection[float] = ()
-    finished_by_queue: Counter[str] = field(default_factory=Counter)
-
-
-class Lifecycle:
+class Lifecycle(Changes):
     """The frames and jobs that one transaction works on."""
-
-    def __init__(self, connection: Connection, now: float) -> None:
-        self._connection, self._now = connection, now
-        self._frames: dict[Key, Stored] = {}
-        self._before: dict[Key, Frame] = {}
-        self._written: dict[Key, Stored] = {}
-        self._attempts: dict[str, AttemptRecord] = {}
-        self._new: dict[str, None] = {}
-        self._touched: dict[str, None] = {}
-        self._jobs: dict[int, Job] = {}
-        self._changed_jobs: dict[int, None] = {}
-        self._retries: list[float] = []
-        self._finished: Counter[str] = Counter()
 
     # -- what workers say --------------------------------------------------------------------------------------------
 
@@ -129,25 +99,6 @@ class Lifecycle:
         if after is not frame and again is not None:
             self._retries.append(again)
         self._set(frame, after)
-
-    def _end_attempt(
-        self,
-        token: str,
-        state: AttemptState,
-        *,
-        seconds: float | None = None,
-        log: bytes | None = None,
-        reason: str | None = None,
-    ) -> None:
-        if token not in self._attempts:
-            self._attempts.update(attempt_rows.load(self._connection, {token}))
-        record = self._attempts.get(token)
-        if record is None or (record.state is not AttemptState.RENDERING and state is AttemptState.LOST):
-            return
-        self._attempts[token] = replace(
-            record, state=state, ended=self._now, seconds=seconds, log=log or None, reason=reason
-        )
-        self._touched[token] = None
 
     def poison(self, render: Render, reason: str) -> None:
         """The broker has given up on this issue of a frame."""
@@ -224,122 +175,3 @@ class Lifecycle:
         if job not in self._changed_jobs and not any(key[0] == job for key in self._before):
             named = "" if ranges is None else " among those named"
             raise Conflict(f"job {job} has no frame{named} that this would change")
-
-    # -- reading and writing -----------------------------------------------------------------------------------------
-
-    def job(self, number: int) -> Job:
-        """The job's record; raises NotFound."""
-        if number not in self._jobs:
-            found = job_rows.by_id(self._connection, number)
-            if found is None:
-                raise NotFound(f"there is no job {number}: 'distren jobs' lists the jobs")
-            self._jobs[number] = found
-        return self._jobs[number]
-
-    def frame(self, job: int, number: int) -> Frame:
-        """The frame's record; raises NotFound."""
-        self.job(job)
-        self._load([(job, number)])
-        if (job, number) not in self._frames:
-            raise NotFound(f"job {job} has no frame {number}: 'distren frames {job}' lists its frames")
-        return self._frames[job, number].frame
-
-    def _load(self, keys: Iterable[Key]) -> None:
-        missing = {key for key in keys if key not in self._frames}
-        self._frames.update(frame_rows.load(self._connection, missing))
-
-    def _set(self, before: Frame, after: Frame) -> None:
-        if after is before:
-            return
-        key = (before.job, before.id)
-        self._before.setdefault(key, before)
-        stored = self._frames[key]
-        self._frames[key] = Stored(frame=after, attempts=stored.attempts, needs=stored.needs)  # replace takes longer
-        ended = after.state in FRAME_ENDED and before.state not in FRAME_ENDED
-        if ended and after.state is FrameState.CANCELLED and before.token is not None:
-            self._end_attempt(before.token, AttemptState.DROPPED, reason="the frame was called off")
-
-    def _set_job(self, job: int, state: JobState) -> None:
-        record = self.job(job)
-        ended = self._now if state in JOB_ENDED else None
-        job_rows.set_state(self._connection, job, state, ended)
-        self._jobs[job] = replace(record, state=state, ended=ended)
-        self._changed_jobs[job] = None
-
-    def save(self) -> Changed:
-        """Write everything; what changed is returned, to be told to others after the commit."""
-        self._follow()
-        changed = [self._frames[key] for key in self._before]
-        if self._written:
-            self._write_frames()
-        else:
-            frame_rows.save(self._connection, changed)
-        attempt_rows.save(
-            self._connection,
-            [self._attempts[token] for token in self._new],
-            [self._attempts[token] for token in self._touched if token not in self._new],
-        )
-        self._save_counts()
-        return Changed(
-            frames=changed,
-            jobs=[self._jobs[job] for job in self._changed_jobs],
-            retries=self._retries,
-            finished_by_queue=self._finished,
-        )
-
-    def _write_frames(self) -> None:
-        """Write what has changed since the last time."""
-        fresh = [key for key in self._before if self._frames[key] is not self._written.get(key)]
-        frame_rows.save(self._connection, [self._frames[key] for key in fresh])
-        self._written.update((key, self._frames[key]) for key in fresh)
-
-    def settle(self, job: int) -> None:
-        """A new job: what its frames need may have failed long ago."""
-        for page in frame_rows.pages(self._connection, job):
-            keys = [(job, stored.frame.id) for stored in page if stored.frame.state is FrameState.BLOCKED]
-            moves = [Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=False) for key in keys]
-            self._follow_from(moves)
-
-    def _follow(self) -> None:
-        """Let the frames that need the changed ones follow, until nothing more changes."""
-        followed: dict[Key, FrameState] = {}
-        while moves := self._moves(followed):
-            self._write_frames()
-            self._follow_from(moves)
-
-    def _follow_from(self, moves: list[Move]) -> None:
-        rules = consequences.of(self._connection, moves, self._now)
-        self._load(rules)
-        for key, several in rules.items():
-            for rule in several:
-                if rule is not frame_rules.revive or self.job(key[0]).state is not JobState.CANCELLED:
-                    self._set(self._frames[key].frame, rule(self._frames[key].frame))
-
-    def _moves(self, followed: dict[Key, FrameState]) -> list[Move]:
-        """The frames whose state others may have to follow; `followed` holds the states of earlier calls."""
-        needed = {job for job in {key[0] for key in self._before} if self.job(job).needed}
-        moves = []
-        for key, frame in self._before.items():
-            after = self._frames[key].frame.state
-            if key[0] in needed or after is FrameState.BLOCKED:
-                before = followed.get(key, frame.state)
-                if before is not after:
-                    followed[key] = after
-                    moves.append(Move(key=key, before=before, after=after, needed=key[0] in needed))
-        return moves
-
-    def _save_counts(self) -> None:
-        moves: defaultdict[int, Counter[FrameState]] = defaultdict(Counter)
-        for key, before in self._before.items():
-            moves[key[0]][before.state] -= 1
-            moves[key[0]][self._frames[key].frame.state] += 1
-        for job, delta in moves.items():
-            record = self.job(job)
-            counts = Counts({state: record.counts[state] + delta[state] for state in FrameState})
-            if any(delta.values()):
-                job_rows.set_counts(self._connection, job, counts)
-            self._jobs[job] = replace(record, counts=counts)
-            self._changed_jobs[job] = None
-            state = outcome(record.state, counts)
-            if state is not record.state:
-                self._set_job(job, state)

@@ -9,7 +9,8 @@ from distren import __version__
 from distren.domain.states import FrameState
 from distren.errors import DecodeError, InputError
 from distren.server import intake, views
-from distren.server.lifecycle import Changed, Lifecycle
+from distren.server.changes import Changed
+from distren.server.lifecycle import Lifecycle
 from distren.storage import attempts as attempt_rows
 from distren.storage import dependencies
 from distren.storage import frames as frame_rows

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from distren.server import views
+from distren.server.changes import Changed
 from distren.server.fleet import Fleet
-from distren.server.lifecycle import Changed
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
 from distren.wire.jobs import Change, JobInfo

@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 from distren.amqp.link import Link
 from distren.domain.states import FrameState
 from distren.server import dispatch
+from distren.server.changes import Changed
 from distren.server.fleet import SILENT_AFTER
-from distren.server.lifecycle import Changed, Event, Lifecycle
+from distren.server.lifecycle import Event, Lifecycle
 from distren.server.reconcile import Reconciler
 from distren.server.relay import Relay
 from distren.server.state import State
