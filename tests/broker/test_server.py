@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.requests import Requester
 from distren.amqp.topology import EVENTS, NEWS, Queue, class_queue_name, client_queue, frames_queue, job_news
 from distren.config import Settings
