@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
-from benchmarks import trivial
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, say
 from benchmarks.memory import peaks, resident
@@ -22,14 +21,16 @@ NEEDS = 3
 
 
 def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
-    folder = trivial.scene(farm.folder / "chains").parent
+    folder = farm.folder / "chains"
+    folder.mkdir()
+    (folder / "scene.pov").write_text("sphere { 0, 1 }\n", "utf-8")
     needs = tuple(_chain(distance) for distance in range(1, NEEDS + 1))
     frames = frameset.parse(f"1-{FRAMES}")
-    spec = JobSpec(name="chains", renderer=trivial.RENDERER, frames=frames, needs=needs, pool="nobody")
+    spec = JobSpec(name="chains", renderer="povray", frames=frames, needs=needs, settings={"scene": "scene.pov"})
     (folder / FILE_NAME).write_bytes(write_jobfile(spec))
     seconds: list[float] = []
     growth: list[float] = []
-    with farm.worker(trivial.RENDERER, "--slots", "1"), farm.client() as client:
+    with farm.client() as client:  # nobody renders: the server alone is measured
         for _ in range(rounds):
             before = resident(farm.server)
             with peaks({"server": farm.server}) as highest:
