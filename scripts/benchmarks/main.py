@@ -13,7 +13,7 @@ from benchmarks import report
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, say
 
-NAMES = ("latency", "dispatch", "transfer", "memory", "efficiency")
+NAMES = ("latency", "dispatch", "transfer", "delta", "memory", "efficiency")
 
 
 def main(description: str | None) -> int:

@@ -308,7 +308,7 @@ MANIFESTS: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "no msgpack": lambda: b"\xc1" * 100,
     "a text": lambda: b"distrenjob.xml",
-    "another type": lambda: msgpack.packb({"type": "server.describe", "version": 1}),  # type: ignore[no-any-return]
+    "another type": lambda: msgpack.packb({"type": "server.describe", "version": 1}),
     "another version": lambda: packed_manifest([], version=2),
     "version of text": lambda: packed_manifest([], version="1"),
     "a map for a list": lambda: packed_manifest({"a": 1}),
