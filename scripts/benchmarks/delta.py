@@ -6,12 +6,11 @@ import os
 import time
 from collections.abc import Iterator
 
-from distren.client.upload import Upload
-
 from benchmarks import trivial
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, say
 from benchmarks.memory import random_file
+from distren.client.upload import Upload
 
 FILES, SIZE = 50, 10**7
 """the large files of the job: how many, and bytes of each"""
