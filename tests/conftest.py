@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests share `brokers`, and are
 
 import brokers
 
+pytest_plugins = ["databases"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distren.amqp.link import Delivery, Link, Outgoing
+from distren.amqp.link import Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import DEFAULT
 from distren.errors import DistrenError, NotFound
 from distren.wire.blobs import CHUNK, Gone, Piece, Read

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import PATIENCE, BlobReceiver
-from distren.amqp.link import Delivery, Link, Outgoing
+from distren.amqp.link import Delivery, Link
 from distren.amqp.mailbox import Mailbox
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import BLOBS, DEFAULT
 from distren.domain.job import Blob
 from distren.errors import DistrenError, NoAnswer, NotFound, TransferError

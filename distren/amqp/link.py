@@ -8,7 +8,6 @@ receiver may see it twice, never not at all. Confirms are not waited for one by 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -18,13 +17,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import pika
 from pika.channel import Channel
 
 from distren.amqp import address
 from distren.amqp.bulk import BulkConnection
+from distren.amqp.publisher import Done, Outgoing, Publisher, Sending
 from distren.amqp.topology import Exchange, Queue
-from distren.errors import BrokerUnavailable, Conflict, DistrenError, NotFound
+from distren.errors import BrokerUnavailable, Conflict, DistrenError
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +32,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 HEARTBEAT = 20
 """seconds; a peer that is silent for twice that long is gone"""
 _RESOURCE_LOCKED = 405
-_NO_ROUTE = 312
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outgoing:
-    """A message to publish; one that is not persistent may be lost, and is not sent again."""
-
-    exchange: str
-    key: str
-    body: bytes
-    reply_to: str | None = None
-    correlation_id: str | None = None
-    persistent: bool = True
-    type: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +63,6 @@ class Consumer:
     prefetch: int = 1
     automatic: bool = False
     """the broker forgets a message as it sends it: for queues whose messages may be lost"""
-
-
-Done = Callable[[DistrenError | None], None]
-
-
-@dataclass
-class _Sending:
-    message: Outgoing
-    done: Done | None
-    returned: str | None = None
 
 
 class Link:
@@ -122,10 +97,7 @@ class Link:
         self._connection: BulkConnection | None = None
         self._channel: Channel | None = None
         self._session = 0
-        self._numbers = itertools.count(1)
-        self._waiting: deque[_Sending] = deque()
-        self._unconfirmed: dict[int, _Sending] = {}
-        self._by_id: dict[str, _Sending] = {}
+        self._publisher = Publisher(self._guarded, self._report_idle)
         self._closing = threading.Event()
         self._poke = threading.Event()
         self._first = threading.Event()
@@ -171,7 +143,7 @@ class Link:
         NotFound: no queue takes it. BrokerUnavailable: the message is transient and the connection is down or was
         lost, or the link has ended (then `done` may be called before this returns).
         """
-        self._order(partial(self._send, _Sending(message, done)))
+        self._order(partial(self._send, Sending(message, done)))
 
     def publish_all(self, messages: Iterable[Outgoing], timeout: float | None = None) -> None:
         """Send `messages` and wait until the broker has confirmed all.
@@ -230,7 +202,7 @@ class Link:
     def flush(self, timeout: float) -> bool:
         """Wait until all that was published is confirmed; False if that took longer than `timeout` seconds."""
         with self._idle:
-            return self._idle.wait_for(lambda: not (self._orders or self._waiting or self._unconfirmed), timeout)
+            return self._idle.wait_for(self._all_sent, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """End the connection; what is not confirmed is given up."""
@@ -323,11 +295,7 @@ class Link:
         """Tell everybody who waits for a confirm that it will not come."""
         self._ended = True
         self._obey_all()
-        given_up = [*self._unconfirmed.values(), *self._waiting]
-        self._unconfirmed.clear()
-        self._waiting.clear()
-        for sending in given_up:
-            self._finish(sending, self._why_ended())
+        self._publisher.give_up(self._why_ended())
         self._first.set()
         self._report_idle()
 
@@ -373,8 +341,7 @@ class Link:
 
     def _opened(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._channel_closed)
-        channel.add_on_return_callback(self._returned)
-        channel.confirm_delivery(self._confirmed)
+        self._publisher.open(channel)
         for exchange in self._exchanges:
             channel.exchange_declare(exchange.name, exchange.kind, durable=True)
         for queue in self._queues:
@@ -387,14 +354,9 @@ class Link:
     def _ready(self, channel: Channel) -> None:
         self._channel = channel
         self._session += 1
-        self._numbers = itertools.count(1)
         if self._first.is_set():
             log.info("connected to the broker again")
-        unconfirmed, self._unconfirmed = list(self._unconfirmed.values()), {}
-        self._by_id.clear()
-        waiting, self._waiting = [*unconfirmed, *self._waiting], deque()
-        for sending in waiting:
-            self._send(sending)
+        self._publisher.resume(channel)
         if self._on_up is not None:
             self._guarded(self._on_up)
         self._first.set()
@@ -414,9 +376,7 @@ class Link:
 
     def _lost(self) -> None:
         was_up, self._channel = self._channel is not None, None
-        for sending in [s for s in self._unconfirmed.values() if not s.message.persistent]:
-            self._finish(sending, BrokerUnavailable("the connection to the broker was lost"))
-        self._unconfirmed = {n: s for n, s in self._unconfirmed.items() if s.message.persistent}
+        self._publisher.lost()
         if was_up and self._on_down is not None:
             self._guarded(self._on_down)
 
@@ -490,61 +450,16 @@ class Link:
 
     # -- publishing --------------------------------------------------------------------------------------------------
 
-    def _send(self, sending: _Sending) -> None:
-        message, channel = sending.message, self._usable()
-        if channel is None:
-            if self._ended:
-                self._finish(sending, self._why_ended())
-            elif message.persistent:
-                self._waiting.append(sending)
-            else:
-                self._finish(sending, BrokerUnavailable("there is no connection to the broker"))
-            return
-        number = next(self._numbers)
-        sending.returned = None
-        properties = pika.BasicProperties(
-            content_type="application/msgpack",
-            delivery_mode=2 if message.persistent else 1,
-            reply_to=message.reply_to,
-            correlation_id=message.correlation_id,
-            message_id=str(number),
-            type=message.type,
-        )
-        self._unconfirmed[number] = sending
-        self._by_id[str(number)] = sending
-        channel.basic_publish(
-            message.exchange, message.key, message.body, properties, mandatory=sending.done is not None
-        )
+    def _send(self, sending: Sending) -> None:
+        if self._ended:
+            self._publisher.finish(sending, self._why_ended())
+        else:
+            self._publisher.send(sending, self._usable())
 
-    def _returned(self, channel: Channel, method: Any, properties: Any, body: bytes) -> None:
-        sending = self._by_id.get(properties.message_id)
-        if sending is not None:
-            sending.returned = f"no queue takes '{method.routing_key}' at exchange '{method.exchange}'"
-
-    def _confirmed(self, frame: Any) -> None:
-        method = frame.method
-        refused = isinstance(method, pika.spec.Basic.Nack)
-        for number in self._settled(method.delivery_tag, method.multiple):
-            sending = self._unconfirmed.pop(number)
-            self._by_id.pop(str(number), None)
-            if sending.returned is not None:
-                self._finish(sending, NotFound(sending.returned))
-            elif refused:
-                self._finish(sending, BrokerUnavailable("the broker could not take the message"))
-            else:
-                self._finish(sending, None)
-        self._report_idle()
-
-    def _settled(self, tag: int, multiple: bool) -> list[int]:
-        if not multiple:
-            return [tag] if tag in self._unconfirmed else []
-        return list(itertools.takewhile(lambda number: number <= tag, self._unconfirmed))
-
-    def _finish(self, sending: _Sending, error: DistrenError | None) -> None:
-        if sending.done is not None:
-            self._guarded(sending.done, error)
+    def _all_sent(self) -> bool:
+        return not self._orders and self._publisher.is_idle
 
     def _report_idle(self) -> None:
-        if not (self._orders or self._waiting or self._unconfirmed):
+        if self._all_sent():
             with self._idle:
                 self._idle.notify_all()

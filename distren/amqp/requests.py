@@ -9,7 +9,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
 from distren import errors
-from distren.amqp.link import Delivery, Link, Outgoing
+from distren.amqp.link import Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import DEFAULT, REQUESTS
 from distren.errors import DistrenError, NoAnswer, NotFound
 from distren.wire.codec import Message, decode

@@ -19,8 +19,9 @@ from pathlib import Path
 from distren.amqp import topology
 from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import PATIENCE, BlobReceiver
-from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.mailbox import Mailbox
+from distren.amqp.publisher import Outgoing
 from distren.domain.job import Blob
 from distren.errors import DecodeError, DistrenError, OutputError
 from distren.storage.blobstore import BlobStore, WrongBytes

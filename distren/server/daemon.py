@@ -15,7 +15,8 @@ from contextlib import ExitStack
 
 from sqlalchemy.exc import DBAPIError
 
-from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import (
     CONTROL,
     DEAD,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from distren.amqp.link import Link, Outgoing
+from distren.amqp.link import Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import NEWS, frame_news, job_news
 from distren.domain.states import JOB_ENDED, FrameState
 from distren.server import views

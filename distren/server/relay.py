@@ -9,7 +9,8 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from distren.amqp.link import Link, Outgoing
+from distren.amqp.link import Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import FRAMES, frames_queue
 from distren.errors import DistrenError
 from distren.storage import outbox

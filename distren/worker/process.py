@@ -65,7 +65,8 @@ class Outcome:
 
     `status` is the exit code, None where a signal ended the program; `trouble` says why the run is no success, None
     where it is one; `log` is the capped output; `memory` is the peak resident size in bytes of the program or of the
-    largest process that it waited for, `processor` the seconds of processor time that these used.
+    largest process that it waited for, and not less than our own peak (the kernel counts from before the exec);
+    `processor` is the seconds of processor time that these used.
     """
 
     status: int | None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from distren import __version__
-from distren.amqp.link import Outgoing
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import EVENTS
 from distren.wire.frames import Report
 from distren.worker.hand import Holding

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distren.amqp.link import Delivery, Link, Outgoing
+from distren.amqp.link import Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import BLOBS, DEFAULT, EVENTS
 from distren.domain.job import Blob
 from distren.errors import BrokerUnavailable, DistrenError

@@ -16,8 +16,9 @@ import pytest
 
 from distren.amqp import topology
 from distren.amqp.blobs import BlobReceiver, BlobSender
-from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.mailbox import Mailbox
+from distren.amqp.publisher import Outgoing
 from distren.domain.job import Blob
 from distren.errors import NoAnswer, NotFound, TransferError
 from distren.server.blobs import BlobService

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import Exchange, Queue
 from distren.errors import AccessRefused, BrokerUnavailable, Conflict, DistrenError, NotFound, SettingsError
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.amqp.requests import Requester
 from distren.amqp.topology import EVENTS, NEWS, Queue, class_queue_name, client_queue, frames_queue, job_news
 from distren.config import Settings
@@ -32,8 +33,8 @@ RENDERERS = {"povray": "3.7"}
 QUEUE = class_queue_name("default", RENDERERS)
 
 
-def settings(folder: Path, name: str = "alpha") -> Settings:
-    return Settings(data=folder, server=name)
+def settings(folder: Path, name: str = "alpha", database: str | None = None) -> Settings:
+    return Settings(data=folder, server=name, database=database)
 
 
 class RunningServer:
@@ -214,6 +215,29 @@ def test_a_job_passes_from_submit_to_done(peer: Peer) -> None:
     for frame in listed.frames:
         assert frame.result is not None
         assert peer.store.path(frame.result.digest).read_bytes() == f"frame {frame.frame}".encode()
+
+
+def test_a_server_keeps_its_jobs_in_postgresql(vhost_url: str, postgresql_url: str, tmp_path: Path) -> None:
+    given = settings(tmp_path, database=postgresql_url)
+    schema.upgrade(given.database_url)
+    running = RunningServer(given, vhost_url)
+    running.start()
+    peer = Peer(vhost_url, BlobStore(given.blobs))
+    try:
+        peer.until(lambda: _answers(peer))
+        job = peer.submit("1-3").job
+        peer.work()
+        peer.finish(*peer.next_frame())
+        running.stop()
+        running.start()
+        peer.report()
+        peer.finish(*peer.next_frame())
+        peer.finish(*peer.next_frame())
+        peer.until(lambda: peer.show(job).state == "done")
+    finally:
+        peer.link.close()
+        running.stop()
+    assert running.error is None
 
 
 def test_a_repeated_submission_is_the_same_job(peer: Peer) -> None:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import pytest
 
 from distren.amqp import topology
-from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.broker.management import Management
 from distren.config import Settings
 from distren.domain.job import Blob

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import tarfile
@@ -220,7 +221,8 @@ def test_much_output_does_not_eat_memory(tmp_path: Path) -> None:
 def test_memory_and_processor_time_are_measured(tmp_path: Path) -> None:
     script = "x = b'x' * 100_000_000\nfor i in range(2_000_000): pass"
     outcome = run(Command(argv=(sys.executable, "-c", script)), tmp_path)
-    assert 100e6 < outcome.memory < 300e6
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # the kernel counts the parent until the exec
+    assert 100e6 < outcome.memory <= max(300e6, own)
     assert outcome.processor > 0.01
     assert (CENSUS.peak or 0) >= outcome.memory
 

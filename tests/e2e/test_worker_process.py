@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from distren.amqp import topology
-from distren.amqp.link import Consumer, Delivery, Link, Outgoing
+from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.domain.job import Blob
 from distren.renderers.registry import named
 from distren.server.blobs import BlobService

@@ -7,7 +7,8 @@ from typing import cast
 
 import pytest
 
-from distren.amqp.link import Delivery, Done, Link, Outgoing
+from distren.amqp.link import Delivery, Link
+from distren.amqp.publisher import Done, Outgoing
 from distren.amqp.topology import BLOBS
 from distren.domain.job import Blob
 from distren.errors import DistrenError, NotFound
