@@ -15,8 +15,8 @@ from distren.client.upload import Upload
 FILES, SIZE = 50, 10**7
 """the large files of the job: how many, and bytes of each"""
 CHANGED = 10_000
-LIMIT = 1.0
-"""MB that may travel"""
+LIMIT = 1_000
+"""kB that may travel"""
 
 
 def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
@@ -39,15 +39,15 @@ def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
             began = time.monotonic()
             upload = submit()
             seconds.append(time.monotonic() - began)
-            sent.append(upload.sent_bytes / 1e6)
-            say(f"  {sent[-1]:.3f} MB of {upload.total_bytes / 1e6:.0f} MB in {seconds[-1]:.1f} s")
+            sent.append(upload.sent_bytes / 1e3)
+            say(f"  {sent[-1]:.1f} kB of {upload.total_bytes / 1e6:.0f} MB in {seconds[-1]:.1f} s")
     for path in scene.parent.glob("*.bin"):
         path.unlink()
     yield Row(
         name="delta",
         what=f"sent when a job of {FILES * SIZE / 1e6:.0f} MB is handed in again with {CHANGED} other bytes, highest",
         figure=max(sent),
-        unit="MB",
+        unit="kB",
         need="at most",
         bar=LIMIT,
         samples={"sent": sent, "seconds": seconds},

@@ -89,6 +89,7 @@ def test_every_command_takes_the_references_that_mean_something_to_it(farm: Farm
         assert (refused.code, f"write {finished}" in refused.err) == (3, True)
     assert farm.distren("show", f"{job}/frame/77").code == 4
     assert farm.distren("show", f"{job}/file/77").code == 4
+    assert farm.distren("files", "99999").code == 4
     assert farm.distren("retry", f"{job}/frame/3", "-f", "1").code == 3
 
 
