@@ -239,8 +239,10 @@ def test_a_fetch_of_a_file_that_was_killed_goes_on_where_it_was(
 
 @pytest.fixture(scope="module")
 def many(farm: FarmProcesses, scene: Path) -> str:
-    """A job of 60 frames that is done."""
-    command = farm.distren("submit", str(scene), "-f", "1-60", "-s", "320x240", "--wait", "--json", timeout=300)
+    """A job of 60 frames of 0.9 MB each that is done."""
+    command = farm.distren(
+        "submit", str(scene), "-f", "1-60", "-s", "640x480", "--set", "format=bmp", "--wait", "--json", timeout=300
+    )
     assert command.code == 0, command.err
     return str(command.json["job"])
 
@@ -252,7 +254,7 @@ def test_a_fetch_of_frames_that_was_killed_brings_only_the_rest(
     scratch = tmp_path / target / NAME / "laid" if target == "out" else tmp_path / f"{NAME}-{target}" / "blobs"
 
     def under_way() -> bool:
-        return size_below(scratch) > 30_000 if scratch.is_dir() else scratch.exists() and scratch.stat().st_size > 300
+        return size_below(scratch) > 4 * MIB if scratch.is_dir() else scratch.exists() and scratch.stat().st_size > 300
 
     killed_when(farm, ["fetch", many, "-o", target], under_way, tmp_path)
     command = farm.distren("fetch", many, "-o", target, "--json", cwd=tmp_path)
