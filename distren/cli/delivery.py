@@ -48,6 +48,7 @@ def deliver(
         fetched = _fetch(cli, job, wish.output, frames=frames, partial=partial, by_frame=by_frame)
         count = sum(map(len, fetched.files.values()))
         record |= {"output": str(wish.output), "fetched": len(fetched.files), "files": count, "bytes": fetched.bytes}
+        record["received"] = fetched.received
         told = f"{human.plural(len(fetched.files), 'frame')}, {human.size(fetched.bytes)}"
         cli.say(f"{told} in {wish.output}")
     if wish.video is not None:

@@ -1,20 +1,21 @@
-"""Commands about jobs that are there: see them, follow them, change them, fetch their frames."""
+"""Commands about jobs that are there: see them, follow them, change them."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from distren.cli import human, progress, records, tables
 from distren.cli.context import Cli, json_option, pass_cli
-from distren.cli.delivery import Wish, deliver
 from distren.client.job import Job, log_text
 from distren.errors import InputError, NotFound
 from distren.wire.jobs import AttemptInfo, JobInfo
+
+if TYPE_CHECKING:
+    from distren.client.farm import Farm
 
 JOB = click.argument("job", metavar="JOB")
 
@@ -41,49 +42,15 @@ def jobs(cli: Cli, everything: bool, last: int) -> None:
 
 
 @click.command()
-@click.argument("job", metavar="[JOB]", required=False)
-@json_option
-@pass_cli
-def status(cli: Cli, job: str | None) -> None:
-    """Show one job, or how the farm is doing."""
-    with cli.farm() as farm:
-        if job is not None:
-            _show_job(cli, farm.job(job))
-            return
-        description, workers = farm.describe(), farm.workers()
-        newest = []
-        for info in farm.jobs():
-            newest.append(info)
-            if len(newest) == 10:
-                break
-    at_work = [one for one in workers if one.state in ("working", "draining")]
-    record = {
-        "server": description.server,
-        "version": description.software,
-        "renderers": description.renderers,
-        "workers": [records.worker(one) for one in at_work],
-        "jobs": [records.job(info, description.server) for info in newest],
-    }
-    if cli.json:
-        click.echo(json.dumps(record, ensure_ascii=False))
-        return
-    slots, held = sum(one.slots for one in at_work), sum(len(one.held) for one in at_work)
-    cli.say(f"server {description.server}, DistRen {description.software}")
-    cli.say(f"{human.plural(len(at_work), 'worker')} at work, {held} of {slots} slots rendering\n")
-    if newest:
-        cli.console.print(tables.jobs(newest, time.time()))
-
-
-@click.command()
 @JOB
 @click.option("--state", "states", multiple=True, help="Only frames in this state; may be given several times.")
 @json_option
 @pass_cli
 def frames(cli: Cli, job: str, states: tuple[str, ...]) -> None:
-    """List the frames of a job."""
+    """List the frames of a job, or the one that 17/frame/3 names."""
     with cli.farm() as farm:
-        found = farm.job(job)
-        listed = list(found.frames(states or None))
+        found, only = _job_or_frame(farm, job)
+        listed = list(found.frames(states or None)) if only is None else [found.frame(only)]
     cli.show(
         [records.frame(info, found.url) for info in listed],
         lambda: tables.frames(listed, time.time()) if listed else "no such frames",
@@ -135,45 +102,15 @@ def watch(cli: Cli, job: str) -> None:
         found.check_done(progress.follow(cli, found))
 
 
-@click.command(short_help="Bring a job's frames here.")
-@JOB
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="DIR|FILE.tar", help="Where the frames go.")
-@click.option("--frames", "-f", metavar="RANGE", help="Only these frames.")
-@click.option("--partial", is_flag=True, help="What is done so far, of a job that is not done.")
-@click.option("--by-frame", is_flag=True, help="A folder frame-ID for each frame.")
-@click.option("--video", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Make a video of the frames.")
-@click.option("--fps", type=click.FloatRange(0.1, 1000), default=25.0, show_default=True, help="Pictures per second.")
+@click.command(short_help="Call a job or a frame off.")
+@click.argument("reference", metavar="JOB|FRAME")
 @json_option
 @pass_cli
-def fetch(
-    cli: Cli,
-    job: str,
-    output: Path | None,
-    frames: str | None,
-    partial: bool,
-    by_frame: bool,
-    video: Path | None,
-    fps: float,
-) -> None:
-    """Bring a job's frames here: into a folder, a tarball (.tar, .tar.gz, .tar.xz, .tar.zst), a video."""
-    wish = Wish(output=output, video=video, fps=fps)
-    if not wish:
-        raise InputError("say where the frames go: -o DIR, -o FILE.tar or --video FILE.mp4")
-    wish.check()
+def cancel(cli: Cli, reference: str) -> None:
+    """Call a job off, or a single frame; frames that are done stay."""
     with cli.farm() as farm:
-        found = farm.job(job)
-        record = deliver(cli, found, wish, frames=frames, partial=partial, by_frame=by_frame)
-    if cli.json:
-        click.echo(json.dumps({"job": found.id, "url": found.url, **record}, ensure_ascii=False))
-
-
-@click.command()
-@JOB
-@json_option
-@pass_cli
-def cancel(cli: Cli, job: str) -> None:
-    """Call a job off; frames that are done stay."""
-    _change(cli, job, Job.cancel)
+        job, only = _job_or_frame(farm, reference)
+        _changed(cli, job, job.cancel(None if only is None else [only]))
 
 
 @click.command()
@@ -195,13 +132,17 @@ def resume(cli: Cli, job: str) -> None:
 
 
 @click.command(short_help="Render again what failed, or the frames that you name.")
-@JOB
+@click.argument("reference", metavar="JOB|FRAME")
 @click.option("--frames", "-f", metavar="RANGE", help="These frames, whatever became of them.")
 @json_option
 @pass_cli
-def retry(cli: Cli, job: str, frames: str | None) -> None:
+def retry(cli: Cli, reference: str, frames: str | None) -> None:
     """Render again what failed or was cancelled, or the frames that you name."""
-    _change(cli, job, lambda found: found.retry(frames))
+    with cli.farm() as farm:
+        job, only = _job_or_frame(farm, reference)
+        if only is not None and frames is not None:
+            raise InputError(f"'{reference}' names a frame already: leave --frames out")
+        _changed(cli, job, job.retry(frames if only is None else [only]))
 
 
 @click.command()
@@ -230,10 +171,15 @@ def workers(cli: Cli) -> None:
 def _change(cli: Cli, reference: str, change: Callable[[Job], JobInfo]) -> None:
     with cli.farm() as farm:
         job = farm.job(reference)
-        info = change(job)
+        _changed(cli, job, change(job))
+
+
+def _changed(cli: Cli, job: Job, info: JobInfo) -> None:
     cli.show(records.job(info, job.server), lambda: progress.plain_line(info))
 
 
-def _show_job(cli: Cli, job: Job) -> None:
-    info = job.info()
-    cli.show(records.job(info, job.server), lambda: tables.job(info, job.url, time.time()))
+def _job_or_frame(farm: Farm, reference: str) -> tuple[Job, int | None]:
+    """The job that the reference names, and the frame where it names one."""
+    if farm.resolve(reference).frame is not None:
+        return farm.frame(reference)
+    return farm.job(reference), None

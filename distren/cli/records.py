@@ -1,4 +1,4 @@
-"""What `--json` prints about jobs, frames, attempts and workers. Times are seconds since 1970, UTC."""
+"""What `--json` prints about jobs, frames, files, attempts and workers. Times are seconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from distren.client.job import log_text
 from distren.urls import Url
-from distren.wire.jobs import AttemptInfo, FrameInfo, JobInfo, WorkerInfo
+from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, WorkerInfo
 
 Record = dict[str, Any]
 _OVER = ("done", "failed", "cancelled")
@@ -61,6 +61,30 @@ def frame(info: FrameInfo, url: str) -> Record:
         "reason": info.reason,
         "waits_for": info.waits_for,
         "result": None if info.result is None else {"sha256": info.result.digest, "size": info.result.size},
+    }
+
+
+def file(info: FileInfo, url: str) -> Record:
+    return {
+        "file": info.file,
+        "url": f"{url}/file/{info.file}",
+        "kind": info.kind,
+        "path": info.path,
+        "size": info.blob.size,
+        "sha256": info.blob.digest,
+    }
+
+
+def result(info: FrameInfo, url: str) -> Record:
+    """A frame's tarball, listed beside the files; its reference is the frame."""
+    assert info.result is not None
+    return {
+        "file": None,
+        "url": f"{url}/frame/{info.frame}",
+        "kind": "result",
+        "path": None,
+        "size": info.result.size,
+        "sha256": info.result.digest,
     }
 
 

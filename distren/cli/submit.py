@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +11,16 @@ import click
 from distren.cli import human, progress
 from distren.cli.context import Cli, json_option, pass_cli, warn
 from distren.cli.delivery import Wish, deliver
+from distren.cli.job_options import as_arguments, job_options
 from distren.client.farm import Farm
 from distren.client.job import Job
 from distren.client.upload import Upload
 from distren.errors import InputError
 
 
-def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text, re.ASCII)
-    if not match or not int(match[1]) or not int(match[2]):
-        raise click.BadParameter(f"'{text}' is no image size: write for example 640x360")
-    return int(match[1]), int(match[2])
-
-
-def _settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise click.BadParameter(f"'{text}' is no setting: write key=value, for example quality=9")
-        found[key.strip()] = value
-    return found
-
-
 @click.command(short_help="Hand in a scene, a directory or a tarball.")
 @click.argument("source", metavar="SCENE|DIRECTORY|TARBALL", type=click.Path(path_type=Path))
-@click.option("--frames", "-f", metavar="RANGE", help="Frames to render: 1-24, 1-100x2 (every second one), 3,7,12.")
-@click.option("--size", "-s", callback=_size, metavar="WxH", help="Pixels of the images, for example 640x360.")
-@click.option("--name", "-n", help="What the job is called; the scene's name by default.")
-@click.option("--pool", help="The pool of workers that renders it.")
-@click.option("--priority", type=click.IntRange(0, 100), help="0 to 100; larger is rendered earlier (default 50).")
-@click.option("--renderer", "-r", help="The renderer, where the scene's name does not tell.")
-@click.option(
-    "--set", "settings", multiple=True, callback=_settings, metavar="KEY=VALUE", help="A setting of the renderer."
-)
+@job_options
 @click.option("--wait", "-w", is_flag=True, help="Wait until the job has ended, and show how it goes.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), metavar="DIR|FILE.tar",
@@ -61,14 +34,11 @@ def submit(
     cli: Cli,
     /,
     source: Path,
-    frames: str | None,
-    size: tuple[int, int] | None,
-    settings: dict[str, str],
     wait: bool,
     output: Path | None,
     video: Path | None,
     fps: float,
-    **words: Any,
+    **how: Any,
 ) -> None:
     """Hand in a job: a scene, a directory, or a tarball with a distrenjob.xml.
 
@@ -76,9 +46,8 @@ def submit(
     """
     wish = Wish(output=output, video=video, fps=fps)
     wish.check()
-    width, height = size or (None, None)
     with cli.farm() as farm:
-        job, record = hand_in(cli, farm, source, frames=frames, width=width, height=height, settings=settings, **words)
+        job, record = hand_in(cli, farm, source, **as_arguments(how))
         if wait or wish:
             record |= finish(cli, job, wish)
     if cli.json:
@@ -142,7 +111,5 @@ def blocking(cli: Cli, source: Path | None, output: Path | None) -> None:
 
 def _sent(upload: Upload) -> str:
     known = upload.total_bytes - upload.sent_bytes
-    if not upload.sent_bytes:
-        return "all files were there already"
     sent = f"{human.size(upload.sent_bytes)} sent"
-    return f"{sent}, {human.size(known)} were there already" if known else sent
+    return f"{sent}, {human.size(known)} known to the server" if known else sent

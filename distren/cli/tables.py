@@ -10,7 +10,7 @@ from rich.text import Text
 
 from distren.cli import human, records
 from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY
-from distren.wire.jobs import AttemptInfo, FrameInfo, JobInfo, WorkerInfo
+from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, WorkerInfo
 
 _STYLES = {
     "done": "green",
@@ -147,6 +147,20 @@ def attempts(infos: Iterable[AttemptInfo]) -> Table:
             human.duration(info.seconds),
             Text(human.harmless(info.reason or ""), style="red", overflow="fold"),
         )
+    return table
+
+
+def files(infos: Iterable[FileInfo], results: Iterable[FrameInfo] = ()) -> Table:
+    """One line for each file, then one for each frame's result."""
+    table = _table("reference", "kind", "size", "sha256", "path")
+    table.columns[2].justify = "right"
+    for info in infos:
+        path, digest = Text(human.harmless(info.path)), info.blob.digest[:12]
+        table.add_row(f"file/{info.file}", info.kind, human.size(info.blob.size), digest, path)
+    for frame in results:
+        if frame.result is not None:
+            size = human.size(frame.result.size)
+            table.add_row(f"frame/{frame.frame}", "result", size, frame.result.digest[:12], "")
     return table
 
 

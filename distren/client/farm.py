@@ -101,25 +101,45 @@ class Farm:
 
         Raises UrlError, and NotFound where the reference names another server.
         """
-        url = urls.parse(str(reference))
-        if url.job is None or url.frame is not None or url.file is not None:
+        url = self.resolve(str(reference))
+        if url.job is None:
             raise UrlError(f"'{reference}' names no job: write for example 17, or distren://alpha/17")
+        if url.frame is not None or url.file is not None:
+            what = "frame" if url.file is None else "file"
+            raise UrlError(f"'{reference}' names a {what}, where a job is wanted: write {url.job}")
         return self._job(url)
 
     def frame(self, reference: str) -> tuple[Job, int]:
         """The job and the frame number that `17/frame/3` or `distren://alpha/17/frame/3` names."""
-        url = urls.parse(reference)
+        url = self.resolve(reference)
         if url.frame is None:
             raise UrlError(f"'{reference}' names no frame: write for example 17/frame/3")
         return self._job(url), url.frame
 
-    def _job(self, url: Url) -> Job:
-        assert url.job is not None
+    def file(self, reference: str) -> tuple[Job, int]:
+        """The job and the file id that `17/file/2` or `distren://alpha/17/file/2` names."""
+        url = self.resolve(reference)
+        if url.file is None:
+            raise UrlError(f"'{reference}' names no file: write for example 17/file/2")
+        return self._job(url), url.file
+
+    def resolve(self, reference: str) -> Url:
+        """What a reference in any of its forms names, at this server; existence is not asked for here.
+
+        Raises UrlError, and NotFound where the reference names another server.
+        """
+        url = urls.parse(reference)
+        if url.server is None and url.job is None:
+            raise UrlError("the reference is empty: write for example 17, or distren://alpha/17")
         if url.server is not None and url.server != self.server:
             raise NotFound(
                 f"there is no server '{url.server}' here: '{self.server}' answers on this broker; "
                 "give the other one's with --broker"
             )
+        return url.at(self.server)
+
+    def _job(self, url: Url) -> Job:
+        assert url.job is not None
         return Job(self._connection, self._results, server=self.server, job=url.job)
 
     # -- submitting --------------------------------------------------------------------------------------------------

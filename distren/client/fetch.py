@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import bz2
 import filecmp
-import gzip
-import lzma
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, BinaryIO, cast
-
-import zstandard
 
 from distren.client.results import Results
+from distren.client.scratch import Journal, Laid, scratch, sha256
 from distren.errors import OutputError
+from distren.tarballs.compress import ENDINGS, compressed
 from distren.tarballs.reader import Entry, read_tarball
 from distren.tarballs.writer import Member, write_tarball
-from distren.wire.jobs import FrameInfo
+from distren.wire.jobs import FileInfo, FrameInfo
 
-_SCRATCH = ".distren-fetch-"
 _IN_MEMORY = 16 * 2**20
 """bytes; a larger file on its way into a bundle is laid on the disk first"""
-BUNDLES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+BUNDLES = ENDINGS
 _STEP = 2**20
 OnFrame = Callable[[FrameInfo], None]
 
 
 @dataclass(kw_only=True)
 class Fetched:
-    """What was brought to `target`: the files of each frame, in frame order (paths below the target)."""
+    """What was brought to `target`: the files of each frame, in frame order (paths below the target).
+
+    `bytes` is the size of the files, `received` how many bytes had to travel: what an earlier fetch that was broken
+    off has left does not travel again.
+    """
 
     target: Path
     files: dict[int, list[Path]] = field(default_factory=dict)
     bytes: int = 0
+    received: int = 0
+
+    def count(self, received: int) -> None:
+        self.received += received
 
     def add(self, frame: FrameInfo, place: str, size: int) -> None:
         self.files[frame.frame].append(Path(place))
@@ -67,8 +69,12 @@ def check_writable(target: Path) -> None:
 def fetch(
     results: Results, frames: Sequence[FrameInfo], target: Path, *, by_frame: bool, on_frame: OnFrame | None
 ) -> Fetched:
-    """Bring `frames` (done ones, in order) to `target`. Raises OutputError and what `Results.brought` raises."""
+    """Bring `frames` (done ones, in order) to `target`. Raises OutputError and what `Results.brought` raises.
+
+    A fetch that broke off, or was killed, goes on where it was when it is called again.
+    """
     check_writable(target)
+    frames = [frame for frame in frames if frame.result is not None]
     into = _into_bundle if is_bundle(target) else _into_folder
     try:
         return into(results, frames, target, by_frame, on_frame or (lambda _: None))
@@ -87,13 +93,36 @@ class _Names:
         """Where a file of `frame` belongs; False where an equal result has put it there already."""
         if self._by_frame:
             return f"frame-{frame.frame}/{path}", True
+        return path, self.claim(frame, path)
+
+    def claim(self, frame: FrameInfo, path: str) -> bool:
+        """Take `path` for `frame`; False where an equal result has it already. Raises OutputError for another one."""
         owner = self._owners.setdefault(path, frame)
         if owner is frame or owner.result == frame.result:
-            return path, owner is frame
+            return owner is frame
         raise OutputError(
             f"frames {owner.frame} and {frame.frame} both hold a file '{path}': "
             "fetch with --by-frame, which gives each frame a folder"
         )
+
+
+def fetch_file(results: Results, file: FileInfo, target: Path) -> Fetched:
+    """Bring one file of a job to `target`, or into the folder that `target` is. Raises as `fetch` does."""
+    if target.is_dir():
+        target = target / Path(file.path).name
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder, where the file belongs: give it another name")
+    check_writable(target.parent)
+    fetched = Fetched(target=target, bytes=file.blob.size)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(target.parent, target.name) as folder:
+            path = results.one(file.blob.value(), folder / "blobs", on_bytes=fetched.count)
+            path.chmod(0o644)
+            path.replace(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    return fetched
 
 
 def _into_folder(
@@ -101,23 +130,48 @@ def _into_folder(
 ) -> Fetched:
     fetched, names = Fetched(target=target), _Names(by_frame)
     target.mkdir(parents=True, exist_ok=True)
-    with _scratch(target) as scratch:
-        for frame, tarball in results.brought(frames, scratch / "blobs"):
+    with scratch(target) as folder:
+        journal = Journal(folder / "laid", target)
+        there = {frame.frame: journal.files(_key(frame, by_frame)) for frame in frames}
+        missing = [frame for frame in frames if there[frame.frame] is None]
+        brought = results.brought(missing, folder / "blobs", on_bytes=fetched.count)
+        for frame in frames:
             fetched.files[frame.frame] = []
-            for path, size, source in _spilled(tarball, scratch):
-                place, fresh = names.place(frame, path)
+            if (laid := there[frame.frame]) is None:
+                _, tarball = next(brought)
+                laid = _laid(frame, tarball, folder, target, names)
+                journal.add(_key(frame, by_frame), laid)
+            else:
+                for place, _, _ in laid:
+                    names.claim(frame, place)
+            for place, size, _ in laid:
                 fetched.add(frame, place, size)
-                if fresh:
-                    _lay(source, target / place)
             on_frame(frame)
+        next(brought, None)
     return fetched
 
 
-def _spilled(tarball: Path, scratch: Path) -> list[tuple[str, int, Path]]:
-    """The files of a frame tarball as path, size and a file in `scratch`, once the whole tarball is found good."""
+def _key(frame: FrameInfo, by_frame: bool) -> str:
+    assert frame.result is not None
+    return f"{frame.frame} {frame.result.digest}{' by frame' if by_frame else ''}"
+
+
+def _laid(frame: FrameInfo, tarball: Path, folder: Path, target: Path, names: _Names) -> Laid:
+    """Lay a frame's files down; where they are."""
+    laid = []
+    for path, size, source in _spilled(tarball, folder):
+        place, fresh = names.place(frame, path)
+        laid.append((place, size, sha256(source)))
+        if fresh:
+            _lay(source, target / place)
+    return laid
+
+
+def _spilled(tarball: Path, folder: Path) -> list[tuple[str, int, Path]]:
+    """The files of a frame tarball as path, size and a file in `folder`, once the whole tarball is found good."""
     spilled = []
     for number, entry in enumerate(read_tarball(tarball)):
-        source = scratch / f"file-{number}"
+        source = folder / f"file-{number}"
         with entry.open() as stream, source.open("wb") as file:
             shutil.copyfileobj(stream, file, _STEP)
         spilled.append((entry.path, entry.size, source))
@@ -139,21 +193,21 @@ def _into_bundle(
 ) -> Fetched:
     fetched, names = Fetched(target=target), _Names(by_frame)
 
-    def members(scratch: Path) -> Iterator[Member]:
-        for frame, tarball in results.brought(frames, scratch / "blobs"):
+    def members(folder: Path) -> Iterator[Member]:
+        for frame, tarball in results.brought(frames, folder / "blobs", keep=True, on_bytes=fetched.count):
             fetched.files[frame.frame] = []
             for entry in read_tarball(tarball):
                 place, fresh = names.place(frame, entry.path)
                 fetched.add(frame, place, entry.size)
                 if fresh:
-                    yield Member(path=place, source=_source(entry, scratch / "member"))
+                    yield Member(path=place, source=_source(entry, folder / "member"))
             on_frame(frame)
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(target.parent) as scratch:
-        finished = scratch / "bundle"
-        with _compressed(finished, target.name.lower()) as stream:
-            write_tarball(stream, members(scratch))
+    with scratch(target.parent, target.name) as folder:
+        finished = folder / "bundle"
+        with compressed(finished, target.name) as stream:
+            write_tarball(stream, members(folder))
         finished.replace(target)
     return fetched
 
@@ -165,34 +219,6 @@ def _source(entry: Entry, spill: Path) -> Path | bytes:
         with spill.open("wb") as file:
             shutil.copyfileobj(stream, file, _STEP)
     return spill
-
-
-@contextmanager
-def _compressed(path: Path, name: str) -> Iterator[BinaryIO]:
-    """A stream into `path` that compresses as the bundle's `name` says, the same bytes for the same content."""
-    with path.open("wb") as file:
-        layer: IO[bytes] | None = None
-        if name.endswith((".gz", ".tgz")):
-            layer = cast("IO[bytes]", gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0))
-        elif name.endswith(".bz2"):
-            layer = cast("IO[bytes]", bz2.BZ2File(file, "wb"))
-        elif name.endswith(".xz"):
-            layer = cast("IO[bytes]", lzma.LZMAFile(file, "wb"))  # noqa: SIM115
-        elif name.endswith(".zst"):
-            layer = cast("IO[bytes]", zstandard.ZstdCompressor().stream_writer(file, closefd=False))
-        yield cast("BinaryIO", layer or file)
-        if layer is not None:
-            layer.close()
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder of our own beside the target, on the same file system, so that a rename is all it takes."""
-    made = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=folder))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:

@@ -21,11 +21,14 @@ from distren.wire.jobs import (
     AttemptInfo,
     Attempts,
     Change,
+    FileInfo,
+    Files,
     FrameInfo,
     FrameNews,
     Frames,
     JobInfo,
     ListAttempts,
+    ListFiles,
     ListFrames,
     ShowJob,
     ShownJob,
@@ -75,6 +78,32 @@ class Job:
             if not page.more or not page.frames:
                 return
             after = page.frames[-1].frame
+
+    def frame(self, number: int) -> FrameInfo:
+        """One frame; raises NotFound where the job has none of this number."""
+        page = self._connection.ask(ListFrames(job=self.id, after=number - 1, limit=1), Frames)
+        for frame in page.frames:
+            if frame.frame == number:
+                return frame
+        raise NotFound(f"job {self.id} has no frame {number}: 'distren frames {self.id}' lists its frames")
+
+    def files(self) -> Iterator[FileInfo]:
+        """The files of the job by id."""
+        after = -1
+        while True:
+            page = self._connection.ask(ListFiles(job=self.id, after=after), Files)
+            yield from page.files
+            if not page.more or not page.files:
+                return
+            after = page.files[-1].file
+
+    def file(self, number: int) -> FileInfo:
+        """One file; raises NotFound where the job has none of this id."""
+        page = self._connection.ask(ListFiles(job=self.id, after=number - 1, limit=1), Files)
+        for file in page.files:
+            if file.file == number:
+                return file
+        raise NotFound(f"job {self.id} has no file {number}: 'distren files {self.id}' lists its files")
 
     def attempts(self, frame: int) -> list[AttemptInfo]:
         """The attempts at a frame, oldest first; `log` is zlib-compressed text."""
@@ -167,9 +196,9 @@ class Job:
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
-    def cancel(self) -> JobInfo:
-        """Call the job off; what is done stays."""
-        return self._change("cancel")
+    def cancel(self, frames: FrameNumbers = None) -> JobInfo:
+        """Call the job off, or some of its frames; what is done stays."""
+        return self._change("cancel", frames=frames)
 
     def pause(self) -> JobInfo:
         """Hand out no more frames until it is resumed; frames in hand are finished."""
@@ -199,6 +228,10 @@ class Job:
         return self._connection.ask(change, ShownJob).job
 
     # -- fetching ----------------------------------------------------------------------------------------------------
+
+    def fetch_file(self, number: int, target: Path | str) -> fetch.Fetched:
+        """Bring one file of the job to `target`, or into the folder that `target` is."""
+        return fetch.fetch_file(self._results, self.file(number), Path(target))
 
     def fetch(
         self,

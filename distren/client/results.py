@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from distren.amqp.blobs import BlobReceiver
 from distren.client.connection import Connection
+from distren.domain.job import Blob
 from distren.storage.blobstore import BlobStore
 from distren.wire.jobs import FrameInfo
 
+OnBytes = Callable[[int], None]
 AT_ONCE = 16
 """results under way; more do not go faster, since one connection carries them"""
 AHEAD = 64
@@ -24,30 +28,50 @@ class Results:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def brought(self, frames: Sequence[FrameInfo], scratch: Path) -> Iterator[tuple[FrameInfo, Path]]:
-        """Each of the done `frames` with its tarball, a file in the folder `scratch` that is gone after its turn.
+    def brought(
+        self, frames: Sequence[FrameInfo], folder: Path, *, keep: bool = False, on_bytes: OnBytes | None = None
+    ) -> Iterator[tuple[FrameInfo, Path]]:
+        """Each of the done `frames` with its tarball, a file in `folder` that is gone after its turn unless `keep`.
 
-        Raises TransferError, NotFound and NoAnswer where a result can not be had.
+        What is in `folder` already, whole or in part, does not travel again; `on_bytes` is told of what does, from
+        any thread. Raises TransferError, NotFound and NoAnswer where a result can not be had.
         """
         if not frames:
             return
+        with self._receiving(folder, on_bytes) as fetch:
+            executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="result")
+            try:
+                yield from _in_order(frames, fetch, executor, keep=keep)
+            finally:
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def one(self, blob: Blob, folder: Path, *, on_bytes: OnBytes | None = None) -> Path:
+        """One blob, a file in `folder`; raises as `brought` does."""
+        with self._receiving(folder, on_bytes) as fetch:
+            return fetch(blob)
+
+    @contextmanager
+    def _receiving(self, folder: Path, on_bytes: OnBytes | None) -> Iterator[Callable[[Blob], Path]]:
         connection = Connection(self._url)
-        receiver = BlobReceiver(
-            connection.link, connection.mailbox, connection.queue, BlobStore(scratch, durable=False)
-        )
+        store = BlobStore(folder, durable=False)
+        receiver = BlobReceiver(connection.link, connection.mailbox, connection.queue, store)
         connection.start()
-        executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="result")
         try:
-            yield from _in_order(frames, receiver, executor)
+            yield lambda blob: receiver.fetch(blob, on_bytes=None if on_bytes is None else _beyond_the_first(on_bytes))
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
             connection.close()
 
 
+def _beyond_the_first(on_bytes: OnBytes) -> OnBytes:
+    """The receiver tells first what was on the disk already, then what arrives."""
+    calls = itertools.count()
+    return lambda count: on_bytes(count) if next(calls) else None
+
+
 def _in_order(
-    frames: Sequence[FrameInfo], receiver: BlobReceiver, executor: ThreadPoolExecutor
+    frames: Sequence[FrameInfo], fetch: Callable[[Blob], Path], executor: ThreadPoolExecutor, *, keep: bool
 ) -> Iterator[tuple[FrameInfo, Path]]:
-    """Frames with equal results share one file, which is removed after the last of them."""
+    """Frames with equal results share one file, which is removed after the last of them unless `keep`."""
     uses = Counter(frame.result.digest for frame in frames if frame.result is not None)
     under_way: dict[str, Future[Path]] = {}
     line: deque[FrameInfo] = deque()
@@ -57,7 +81,7 @@ def _in_order(
             if frame.result is None:
                 continue
             if frame.result.digest not in under_way:
-                under_way[frame.result.digest] = executor.submit(receiver.fetch, frame.result.value())
+                under_way[frame.result.digest] = executor.submit(fetch, frame.result.value())
             line.append(frame)
         if not line:
             return
@@ -68,5 +92,6 @@ def _in_order(
         yield frame, path
         uses[digest] -= 1
         if not uses[digest]:
-            path.unlink(missing_ok=True)
+            if not keep:
+                path.unlink(missing_ok=True)
             del under_way[digest]

@@ -13,6 +13,8 @@ MOST_FRAMES = 2_000_000
 """in one job: its set of ids, its rows and its dispatch stay within the memory of a small server"""
 _FEW = 16
 _PART = re.compile(r"(\d{1,16})(?:-(\d{1,16})(?:x(\d{1,16}))?)?", re.ASCII)
+_SHOWN = 60
+"""characters of a wrong range in an error"""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def check_count(frames: FrameSet) -> FrameSet:
 
 def _range(part: str) -> range:
     match = _PART.fullmatch(part)
+    part = part if len(part) <= _SHOWN else f"{part[:_SHOWN]}..."
     if not match:
         raise FrameRangeError(f"'{part}' is no frame range: write for example 1-24, 1-100x2 or 3,7,12")
     first = int(match[1])

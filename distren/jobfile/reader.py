@@ -56,6 +56,14 @@ def find_problems(data: bytes, limits: JobFileLimits = DEFAULT_LIMITS) -> list[P
     return _examined(data, limits)[1]
 
 
+def place_of_settings(data: bytes) -> tuple[int, int] | None:
+    """Line and column of the renderer's settings in a good job file; None where it has none."""
+    root = _parsed(data)
+    own = renderer_namespace(str(root.get("renderer")))
+    places = zip(_outer(root), scan(data), strict=True)
+    return next((place for element, place in places if _name(element) == (own, SETTINGS)), None)
+
+
 def _examined(data: bytes, limits: JobFileLimits) -> tuple[JobSpec | None, list[Problem]]:
     try:
         places = scan(data, limits)

@@ -34,8 +34,14 @@ def read_seed(store: BlobStore, manifest: Blob) -> Seed:
     """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
     inputs = read_manifest(_read(store, manifest, "the manifest", LARGEST_MESSAGE))
     for file in inputs:
-        if not store.has(file.blob.digest):
+        size = store.size(file.blob.digest)
+        if size is None:
             raise NotFound(f"the file '{file.path}' was not uploaded: submit the job again")
+        if size != file.blob.size:
+            raise JobFileError(
+                f"the seed can not be used: '{file.path}' has {size} bytes, and the list of its files says "
+                f"{file.blob.size}"
+            )
     job_file = next(file for file in inputs if file.path == FILE_NAME)
     spec = read_jobfile(_read(store, job_file.blob, FILE_NAME, scan.DEFAULT_LIMITS.bytes))
     return Seed(spec=spec, manifest=manifest, inputs=inputs)

@@ -13,6 +13,7 @@ from distren.server.changes import Changed
 from distren.server.lifecycle import Lifecycle
 from distren.storage import attempts as attempt_rows
 from distren.storage import dependencies
+from distren.storage import files as file_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage import workers as worker_rows
@@ -83,6 +84,14 @@ def _list_attempts(state: State, message: wire.ListAttempts) -> Message:
     return wire.Attempts(attempts=[views.attempt_info(record) for record in found])
 
 
+def _list_files(state: State, message: wire.ListFiles) -> Message:
+    with state.engine.begin() as connection:
+        Lifecycle(connection, state.now()).job(message.job)
+        found = file_rows.of_job(connection, message.job, after=message.after, limit=message.limit + 1)
+    shown = [views.file_info(stored) for stored in found[: message.limit]]
+    return wire.Files(files=shown, more=len(found) > message.limit)
+
+
 def _list_workers(state: State, message: wire.ListWorkers) -> Message:
     now = state.steady()
     with state.engine.begin() as connection:
@@ -132,6 +141,7 @@ _HANDLERS: dict[type[Message], Handler] = {
     wire.ShowJob: _show_job,
     wire.ListFrames: _list_frames,
     wire.ListAttempts: _list_attempts,
+    wire.ListFiles: _list_files,
     wire.ListWorkers: _list_workers,
     wire.Change: _change,
 }

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from distren.domain.states import FrameState, JobState
 from distren.server.fleet import Fleet, Seen
 from distren.storage.attempts import AttemptRecord
+from distren.storage.files import File
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 from distren.storage.workers import WorkerRecord
 from distren.urls import Url
 from distren.wire.fields import Blob
-from distren.wire.jobs import AttemptInfo, FrameInfo, JobInfo, JobNews, WorkerInfo
+from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, JobNews, WorkerInfo
 
 _REASON = 300
 """characters of a reason in a listing, so that 10,000 frames fit into a message; an attempt tells all of it"""
@@ -60,6 +61,10 @@ def why_waiting(job: Job, fleet: Fleet, now: float) -> str:
         lost = job.counts[FrameState.FAILED] + job.counts[FrameState.CANCELLED]
         return f"{lost} of {job.counts.total} frames have no result: 'distren frames {job.id}' says why"
     return ""
+
+
+def file_info(file: File) -> FileInfo:
+    return FileInfo(file=file.id, kind=file.kind, path=file.path, blob=Blob.of(file.blob))
 
 
 def waits(server: str, stored: Stored, need: tuple[int, int] | None) -> str | None:

@@ -62,6 +62,13 @@ class BlobStore:
     def has(self, digest: str) -> bool:
         return self.path(digest).is_file()
 
+    def size(self, digest: str) -> int | None:
+        """The bytes that the blob has; None where it is not stored."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def partial_size(self, digest: str) -> int:
         """How many bytes of a blob that is under way have arrived; 0 for any other."""
         try:

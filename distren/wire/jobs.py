@@ -173,6 +173,30 @@ class Attempts(Message, type="frame.attempted"):
     attempts: list[AttemptInfo]
 
 
+class FileInfo(_Record):
+    """A file of a job: its id in that job, what it is (`input`), its path in the seed, and the blob that it is."""
+
+    file: Id
+    kind: Name
+    path: Text
+    blob: Blob
+
+
+class ListFiles(Message, type="file.list"):
+    """The files of a job by id, those above `after`."""
+
+    job: Id
+    after: Annotated[int, Field(ge=-1, le=2**63 - 1)] = -1
+    limit: Annotated[int, Field(ge=1, le=5_000)] = 5_000
+
+
+class Files(Message, type="file.listing"):
+    """`more`: there are further files above the last one listed."""
+
+    files: list[FileInfo]
+    more: bool
+
+
 class ListWorkers(Message, type="worker.list"):
     """The workers that have reported within the last days, those at work first."""
 

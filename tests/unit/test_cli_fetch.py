@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ class Stored(Results):
         self._folder = folder
         self.tarballs: dict[int, Path] = {}
         self.breaks_after: int | None = None
+        self.asked: list[int] = []
 
     def add(self, frame: int, files: dict[str, bytes]) -> FrameInfo:
         path = self._folder / f"{frame}.tar"
@@ -38,10 +39,18 @@ class Stored(Results):
             frame=frame, state="done", attempts=1, worker="w", started=1.0, ended=2.0, percent=100.0, result=blob
         )
 
-    def brought(self, frames: Sequence[FrameInfo], scratch: Path) -> Iterator[tuple[FrameInfo, Path]]:
+    def brought(
+        self,
+        frames: Sequence[FrameInfo],
+        folder: Path,
+        *,
+        keep: bool = False,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> Iterator[tuple[FrameInfo, Path]]:
         for count, frame in enumerate(frames):
             if count == self.breaks_after:
                 raise TransferError("the rest did not arrive")
+            self.asked.append(frame.frame)
             yield frame, self.tarballs[frame.frame]
 
 
@@ -80,15 +89,25 @@ def test_a_file_that_is_there_already_is_kept(stored: Stored, tmp_path: Path) ->
     assert (tmp_path / "b.png").read_bytes() == b"new"
 
 
-def test_a_fetch_that_breaks_off_leaves_whole_files_and_nothing_else(stored: Stored, tmp_path: Path) -> None:
+def test_a_fetch_that_breaks_off_leaves_whole_files_and_goes_on_from_there(stored: Stored, tmp_path: Path) -> None:
     frames = [stored.add(number, {f"a{number}.png": b"x" * number}) for number in (1, 2, 3)]
     stored.breaks_after = 2
     with pytest.raises(TransferError):
         bring(stored, frames, tmp_path / "out")
-    assert files_of(tmp_path / "out") == {"a1.png": b"x", "a2.png": b"xx"}
+    seen = {path: data for path, data in files_of(tmp_path / "out").items() if not path.startswith(".")}
+    assert seen == {"a1.png": b"x", "a2.png": b"xx"}
     with pytest.raises(TransferError):
         bring(stored, frames, tmp_path / "out.tar")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "stored"]
+    assert not (tmp_path / "out.tar").exists()
+    stored.breaks_after = None
+    stored.asked.clear()
+    (tmp_path / "out" / "a2.png").write_bytes(b"yy")
+    fetched = bring(stored, frames, tmp_path / "out")
+    assert stored.asked == [2, 3]
+    assert list(fetched.files) == [1, 2, 3]
+    assert files_of(tmp_path / "out") == {"a1.png": b"x", "a2.png": b"xx", "a3.png": b"xxx"}
+    bring(stored, frames, tmp_path / "out.tar")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.tar", "stored"]
 
 
 def test_frames_that_hold_the_same_name_are_refused_with_a_way_out(stored: Stored, tmp_path: Path) -> None:

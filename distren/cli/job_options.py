@@ -1,0 +1,56 @@
+"""The options that say what a job is, for `distren submit` and `distren pack`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+
+def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text, re.ASCII)
+    if not match or not int(match[1]) or not int(match[2]):
+        raise click.BadParameter(f"'{text}' is no image size: write for example 640x360")
+    return int(match[1]), int(match[2])
+
+
+def _settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise click.BadParameter(f"'{text}' is no setting: write key=value, for example quality=9")
+        found[key.strip()] = value
+    return found
+
+
+def job_options(command: Any) -> Any:
+    """Add the options of a job to a command; `as_arguments` makes arguments of `seed.pack` out of them."""
+    for option in (
+        click.option(
+            "--set", "settings", multiple=True, callback=_settings, metavar="KEY=VALUE",
+            help="A setting of the renderer.",
+        ),
+        click.option("--scene", metavar="NAME", help="The scene, in a directory that holds several."),
+        click.option("--renderer", "-r", help="The renderer, where the scene's name does not tell."),
+        click.option(
+            "--priority", type=click.IntRange(0, 100), help="0 to 100; larger is rendered earlier (default 50)."
+        ),
+        click.option("--pool", help="The pool of workers that renders it."),
+        click.option("--name", "-n", help="What the job is called; the scene's name by default."),
+        click.option("--size", "-s", callback=_size, metavar="WxH", help="Pixels of the images, for example 640x360."),
+        click.option(
+            "--frames", "-f", metavar="RANGE", help="Frames to render: 1-24, 1-100x2 (every second one), 3,7,12."
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def as_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the size taken apart."""
+    width, height = options.pop("size") or (None, None)
+    return {**options, "width": width, "height": height}
