@@ -7,6 +7,7 @@ each): the broker confirms what it has whenever it likes, and every message's `d
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ import pika
 from pika.channel import Channel
 
 from distren.errors import BrokerUnavailable, DistrenError, NotFound
+
+log = logging.getLogger(__name__)
+
+LARGEST = 16 * 2**20
+"""bytes; RabbitMQ 4 closes the channel on a larger message, and one that is sent again would close the next as well"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +82,17 @@ class Publisher:
             self.send(sending, channel)
 
     def send(self, sending: Sending, channel: Channel | None) -> None:
-        """Publish a message; without a channel, a persistent one waits for the next and another is given up."""
+        """Publish a message; without a channel, a persistent one waits for the next and another is given up.
+
+        One that no broker would take ends with DistrenError.
+        """
         message = sending.message
+        if len(message.body) > LARGEST:
+            log.error("message not sent: it is larger than a broker takes", extra={"bytes": len(message.body)})
+            self.finish(
+                sending, DistrenError(f"a message of {len(message.body)} bytes is above the limit of {LARGEST}")
+            )
+            return
         if channel is None:
             if message.persistent:
                 self._waiting.append(sending)

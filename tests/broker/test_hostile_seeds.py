@@ -406,7 +406,7 @@ FORGED = {
     "a negative id": msgpack.packb({"type": "job.show", "version": 1, "job": -1}),
     "too many": msgpack.packb({"type": "file.list", "version": 1, "job": 1, "limit": 10**9}),
     "deep": b"\x81\xa4type" + b"\x91" * 1_000_000,
-    "large": b"\x81\xa4type\xc6\x01\x00\x00\x00" + bytes(2**24),
+    "large": b"\x81\xa4type\xc6\x00\xf0\x00\x00" + bytes(15 * 2**20),
 }
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from distren.amqp.link import Consumer, Delivery, Link
-from distren.amqp.publisher import Outgoing
+from distren.amqp.publisher import LARGEST, Outgoing
 from distren.amqp.topology import Exchange, Queue
 from distren.errors import AccessRefused, BrokerUnavailable, Conflict, DistrenError, NotFound, SettingsError
 
@@ -203,6 +203,14 @@ def test_a_queue_that_is_taken_is_a_conflict(new_link: Callable[..., Link]) -> N
 
 
 # -- publishing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_no_broker_takes_is_refused_and_others_go_on(new_link: Callable[..., Link]) -> None:
+    link = new_link(queues=[WORK])
+    with pytest.raises(DistrenError, match="above the limit"):
+        link.publish_all([Outgoing(exchange="", key="work", body=bytes(LARGEST + 1))], 30.0)
+    link.publish_all([Outgoing(exchange="", key="work", body=bytes(LARGEST))], 30.0)
+    assert link.session == 1
 
 
 def test_a_published_message_is_confirmed_and_arrives(new_link: Callable[..., Link]) -> None:
