@@ -76,16 +76,16 @@ def test_a_kill_keeps_data_and_ports(new_private_broker: MakeBroker) -> None:
     broker = new_private_broker()
     first = broker.start()
     publish(first.amqp_url, "quorum", "one", **QUORUM)
-    broker.stop()  # RabbitMQ forgets a quorum queue that is younger than 3 s when it is killed
+    publish(first.amqp_url, "classic", "two")
+    broker.stop()  # RabbitMQ may forget a queue that is younger than a few seconds when it is killed, but no message
     broker.start()
-    publish(first.amqp_url, "quorum", "two", **QUORUM)
-    publish(first.amqp_url, "classic", "three")
+    publish(first.amqp_url, "quorum", "three", **QUORUM)
+    publish(first.amqp_url, "classic", "four")
     broker.kill()
     assert not broker.status().running
     assert broker.start() == first
-    assert fetch_when_led(first.amqp_url, "quorum") == "one"
-    assert fetch_when_led(first.amqp_url, "quorum") == "two"
-    assert fetch(first.amqp_url, "classic") == "three"
+    assert [fetch_when_led(first.amqp_url, "quorum") for _ in range(2)] == ["one", "three"]
+    assert [fetch(first.amqp_url, "classic") for _ in range(2)] == ["two", "four"]
 
 
 def test_status_tells_what_runs_and_what_does_not(new_private_broker: MakeBroker) -> None:
