@@ -107,7 +107,7 @@ class Child:
         )
 
     def _end_of_inside(self) -> resource.struct_rusage | None:
-        """Wait until the namespace is empty; its usage, None where bubblewrap has seen that end and counts it itself."""
+        """Wait until the namespace is empty; its usage, None where bubblewrap counts it in its own."""
         if self._init is None or self._inside is None:
             return None
         gone = select.poll()
