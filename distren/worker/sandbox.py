@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -184,9 +185,14 @@ def _system() -> Iterator[str]:
 
 
 def _program(program: Path) -> Iterator[Path]:
-    """The folder of a program that is not the system's, and the one that it is a link to; in a HOME only the file."""
+    """The folder of a program that is not the system's, and the one that it is a link to; in a HOME only the file.
+
+    Our own Python sees its libraries and DistRen: some renderers are modules of ours.
+    """
     for path in dict.fromkeys((program, program.resolve())):
         yield path if path.parent in (Path.home(), Path("/")) else path.parent
+    if program == Path(sys.executable):
+        yield from (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1])
 
 
 def _bound(mounts: dict[Path, str]) -> Iterator[str]:
