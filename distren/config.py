@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     sandbox_shared: tuple[Path, ...] = Field(
         default=(), description="folders, files and devices of this machine that renders may read in their sandbox"
     )
+    programs: dict[str, str] = Field(
+        default_factory=dict, description="the programs of renderers by the renderer's name, where PATH does not say"
+    )
 
     @property
     def database_url(self) -> str:

@@ -60,8 +60,6 @@ class Child:
         assert popen.stdout is not None
         self._popen, self._init, self._status = popen, init, status
         self.pid, self.output = popen.pid, popen.stdout.fileno()
-        self.input = popen.stdin
-        """where the program reads from, None unless it was started with `talks`"""
         self.life = os.pidfd_open(popen.pid)
         """a descriptor that is readable once the program has ended"""
         self._inside = None if init is None else os.pidfd_open(init)
@@ -121,7 +119,7 @@ class Child:
         """Close the descriptors to and from it, after `end`."""
         if self._inside is not None:
             os.close(self._inside)
-        for stream in (self._popen.stdin, self._popen.stdout, self._status):
+        for stream in (self._popen.stdout, self._status):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
@@ -138,16 +136,16 @@ def start(
     view: View,
     *,
     environment: Mapping[str, str] | None = None,
-    talks: bool = False,
+    stdin: int = subprocess.DEVNULL,
 ) -> Child:
-    """Start a program in a session of its own, with its errors in its output; `talks`: it can be written to.
+    """Start a program in a session of its own, with its errors in its output; `stdin`: the descriptor that it reads.
 
     It ends when the worker does, whatever ends that. Raises RenderError where it can not be started.
     """
     surroundings = sandbox.environment(view) | dict(environment or {})
     argv = [_found(argv[0], surroundings["PATH"], view), *argv[1:]]
     try:
-        return _STARTER.submit(_start, argv, sandbox, view, surroundings, talks).result()
+        return _STARTER.submit(_start, argv, sandbox, view, surroundings, stdin).result()
     except (OSError, ValueError) as error:
         raise RenderError(f"the program '{argv[0]}' can not be started: {error}") from error
 
@@ -164,7 +162,7 @@ def _found(program: str, path: str, view: View) -> str:
     raise RenderError(f"the program '{program}' is not on this worker: install it, or say where it is in the settings")
 
 
-def _start(argv: Sequence[str], sandbox: Sandbox, view: View, environment: Mapping[str, str], talks: bool) -> Child:
+def _start(argv: Sequence[str], sandbox: Sandbox, view: View, environment: Mapping[str, str], stdin: int) -> Child:
     with contextlib.ExitStack() as stack:
         status, status_there = _pipe(stack)
         gate_there, gate = _pipe(stack)
@@ -173,7 +171,7 @@ def _start(argv: Sequence[str], sandbox: Sandbox, view: View, environment: Mappi
             sandbox.command(argv, view, status=given[0], gate=given[1]),
             cwd=view.folder,
             env=environment,
-            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=() if sandbox.mode is Mode.BARE else given,

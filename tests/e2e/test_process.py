@@ -25,7 +25,6 @@ HOUSES = {
     "off": lambda folder: sandbox.find("off", shared=(), folder=folder),
     "without bubblewrap": lambda folder: Sandbox(mode=Mode.BARE),
 }
-PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
 
 
 @pytest.fixture(params=HOUSES, autouse=True)
@@ -39,9 +38,9 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Sandbox:
 _RUNS_IN: list[Sandbox] = []
 
 
-def view(folder: Path, *readable: Path) -> View:
+def view(folder: Path) -> View:
     (folder / "its tmp").mkdir(exist_ok=True)
-    return View(folder=folder, temporary=folder / "its tmp", readable=(*PYTHON, *readable))
+    return View(folder=folder, temporary=folder / "its tmp")
 
 
 def read_line(line: str) -> Progress | Trouble | None:

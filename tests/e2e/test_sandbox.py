@@ -36,7 +36,7 @@ def view(tmp_path: Path) -> View:
     return View(
         folder=tmp_path / "output",
         temporary=tmp_path / "tmp",
-        readable=(tmp_path / "inputs", needs, Path(sys.prefix), Path(sys.base_prefix)),
+        readable=(tmp_path / "inputs", needs),
     )
 
 
@@ -134,6 +134,11 @@ def test_a_program_outside_of_the_system_is_there_and_what_the_owner_shares(view
     shared = Sandbox(mode=Mode.SANDBOX, shared=(tmp_path / "secret",))
     assert run(view, str(program), str(tmp_path / "secret")).trouble is not None
     assert run(view, str(program), str(tmp_path / "secret"), house=shared).log == b"of somebody else\n"
+
+
+def test_our_own_python_sees_its_libraries_and_distren(view: View) -> None:
+    outcome = run(view, sys.executable, "-I", "-c", "import distren.errors, numpy, OpenImageIO")
+    assert outcome.trouble is None
 
 
 def test_a_machine_without_bubblewrap_renders_all_the_same_and_says_so(
