@@ -89,5 +89,4 @@ def test_a_black_hole_may_end_with_a_reset(proxy: Proxy) -> None:
         line.sendall(b"two")
         proxy.heal(drop=True)
         with pytest.raises(ConnectionResetError):
-            assert line.recv(100) == b"two"  # on its way already, perhaps; then the reset
-            line.recv(100)
+            _ = line.recv(100) and line.recv(100)  # what was on its way already, perhaps; then the reset

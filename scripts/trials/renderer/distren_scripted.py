@@ -10,8 +10,10 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from distren.errors import JobFileError, SceneError
+from distren.errors import SceneError
+from distren.renderers.declaration import Declaration, Kind, Setting
 from distren.renderers.protocol import Capability, Command, ExpectedFile, Progress, Scene, Task, Trouble
 
 PROGRAM = Path(__file__).with_name("scripted_program.py")
@@ -21,21 +23,26 @@ class Scripted:
     """The adapter. A scene is a file `*.scripted`: JSON that scripted_program.py describes."""
 
     name = "scripted"
+    declaration = Declaration(
+        title="scripted",
+        about="Writes bytes that can be foretold: for the farm's trials",
+        endings=(".scripted",),
+        settings=(Setting(name="scene", kind=Kind.PATH, meaning="the path of the scene in the seed"),),
+    )
 
     def probe(self, program: str | None) -> Capability:
         return Capability(version="1")
 
     def accepts(self, path: Path) -> bool:
-        return path.suffix == ".scripted"
+        return self.declaration.accepts(path)
 
-    def read_scene(self, path: Path) -> Scene:
+    def read_scene(self, path: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Scene:
         if not path.is_file():
             raise SceneError(f"there is no scene {path}")
         return Scene(root=path.parent, files=(Path(path.name),), settings={"scene": path.name})
 
     def check(self, settings: Mapping[str, str]) -> None:
-        if unknown := set(settings) - {"scene"}:
-            raise JobFileError(f"renderer scripted knows no setting '{min(unknown)}'")
+        self.declaration.check(settings)
 
     def command(self, task: Task, program: str | None) -> Command:
         name = f"frame-{task.frame}.dat"
