@@ -101,8 +101,9 @@ def _make(
                     settings=render.settings,
                     inputs=inputs,
                     output=folder / "output",
+                    content=tuple(render.content),
                 )
-                command = adapter.command(task, skills.programs.get(render.renderer))
+                command = outputs.expected(adapter.command(task, skills.programs.get(render.renderer)), render)
                 return _run(adapter, command, render.time_limit, folder, stop, on_progress)
         except (NoAnswer, TransferError) as error:
             tries += isinstance(error, TransferError)
