@@ -126,16 +126,18 @@ def _job_file(path: Path, shown: str) -> tuple[JobSpec | None, list[Finding]]:
 
 def _refused(adapter: Renderer, work: Work) -> Iterator[str]:
     """What the renderer says against the settings: it names one at a time, so what it names is taken out."""
-    while (text := _refusal(adapter, work)) is not None:
+    settings = dict(work.settings)
+    while (text := _refusal(adapter, replace(work, settings=settings, content=()))) is not None:
         yield text
-        less = (
-            replace(work, settings={key: value for key, value in work.settings.items() if key != one})
-            for one in work.settings
+        without = ({key: value for key, value in settings.items() if key != one} for one in settings)
+        better = next(
+            (rest for rest in without if _refusal(adapter, replace(work, settings=rest, content=())) != text), None
         )
-        better = next((rest for rest in less if _refusal(adapter, rest) != text), None)
         if better is None:
-            return
-        work = better
+            break
+        settings = better
+    if (text := _refusal(adapter, replace(work, settings=settings))) is not None and work.content:
+        yield text
 
 
 def _refusal(adapter: Renderer, work: Work) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -49,12 +49,12 @@ class Layered:
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     schema = tmp_path / "layered.rng"
     schema.write_text(SCHEMA, "utf-8")
     adapter = Layered(schema)
     monkeypatch.setattr(registry, "installed", lambda: {"layered": adapter})
-    yield tmp_path
+    return tmp_path
 
 
 def test_elements_with_structure_are_checked_by_the_renderers_schema(install: Path) -> None:
