@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from distren import failpoints
 from distren.amqp import topology
 from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import PATIENCE, BlobReceiver
@@ -118,6 +119,7 @@ class BlobService:
 
     def _consider(self, delivery: Delivery, offer: Offer) -> None:
         """Say which blobs are wanted, and have them pulled."""
+        failpoints.reach("server.blob.offer")
         sender = delivery.reply_to or ""
         missing = []
         for blob in (wire.value() for wire in offer.blobs):

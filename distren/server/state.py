@@ -51,7 +51,7 @@ class State:
     name: str
     engine: Engine
     store: BlobStore
-    rearrange: Callable[[Change], None]
+    rearrange: Callable[[Change], None] = lambda _: None
     fleet: Fleet = field(default_factory=Fleet)
     rates: Rates = field(default_factory=Rates)
     progress: dict[tuple[int, int], float] = field(default_factory=dict)

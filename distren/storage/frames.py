@@ -92,6 +92,22 @@ def ready(connection: Connection, job: int, *, now: float, limit: int) -> list[S
     return [_stored(row) for row in connection.execute(query)]
 
 
+def shift_retries(connection: Connection, seconds: float) -> None:
+    """The wall clock has jumped by so much: what waits for its retry waits no longer and no shorter for that."""
+    connection.execute(
+        update(frames)
+        .where(frames.c.state == _READY, frames.c.not_before > 0)
+        .values(not_before=frames.c.not_before + seconds)
+    )
+
+
+def retry_by(connection: Connection, latest: float) -> None:
+    """Nothing waits for its retry beyond `latest`: the wall clock was wrong when a later time was written."""
+    connection.execute(
+        update(frames).where(frames.c.state == _READY, frames.c.not_before > latest).values(not_before=latest)
+    )
+
+
 def retry_times(connection: Connection, now: float) -> list[float]:
     """When the frames that wait for their retry become due."""
     query = select(frames.c.not_before).where(frames.c.state == _READY, frames.c.not_before > now)
