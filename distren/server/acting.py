@@ -25,6 +25,7 @@ from distren.server.relay import Relay
 from distren.server.results import store_result
 from distren.server.state import State
 from distren.server.turns import Turns
+from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
 from distren.wire.frames import Completed, Failed, Progress, Render, Report, ReportWanted, Started, Stop
 from distren.wire.jobs import Change, Problem
@@ -77,7 +78,7 @@ class Acting:
         return 0.0 if self._turns.wanted else max(min(due), 0.0)
 
     def turn(self, deliveries: Sequence[Delivery]) -> None:
-        """Deal with all that has arrived, and with what is due. Raises DBAPIError where a stop ends its patience."""
+        """Deal with all that has arrived, and with what is due. Raises Deposed, and DBAPIError after a stop."""
         events: list[Event] = []
         poisoned: list[Render] = []
         for delivery in deliveries:
@@ -143,6 +144,8 @@ class Acting:
         """Reply to a client; whatever goes wrong is its reply, in one line."""
         try:
             reply = requests.answer(self._state, message)
+        except Deposed:
+            raise
         except DistrenError as error:
             reply = _problem(error)
         except DBAPIError as error:

@@ -35,7 +35,12 @@ def answer(state: State, message: Message) -> Message:
 
 
 def _describe(state: State, message: wire.Describe) -> Message:
-    return wire.Description(server=state.name, software=__version__, renderers=state.fleet.renderers(state.steady()))
+    return wire.Description(
+        server=state.name,
+        software=__version__,
+        renderers=state.fleet.renderers(state.steady()),
+        database=state.database,
+    )
 
 
 def _submit(state: State, message: wire.Submit) -> Message:

@@ -290,8 +290,11 @@ class Farm:
         return {token for token, losses in self.settled.items() if losses == self.broker.losses and token not in known}
 
     def forgotten(self) -> set[tuple[int, int, int]]:
-        """Frames that are issued and that no queue, no worker and no outbox has."""
-        query = "SELECT job, id, issue FROM frames WHERE state IN ('queued', 'rendering')"
+        """Frames that wait in no queue, though they should, and that no worker and no outbox has.
+
+        One whose worker died while another one finished it is found by the reconciler alone.
+        """
+        query = "SELECT job, id, issue FROM frames WHERE state = 'queued'"
         issued = {(row.job, row.id, row.issue) for row in self.rows(query)}
         bodies = [row.body for row in self.rows("SELECT body FROM outbox")]
         bodies += [waiting.body for waiting in self.broker.queues.get(QUEUE, ())]
