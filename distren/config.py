@@ -43,6 +43,9 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
     )
     povray: str = Field(default="povray", description="the POV-Ray program that workers run")
+    programs: dict[str, str] = Field(
+        default_factory=dict, description="the programs of renderers by the renderer's name, where PATH does not say"
+    )
 
     @property
     def database_url(self) -> str:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "retry": "jobs",
     "priority": "jobs",
     "workers": "jobs",
+    "renderers": "renderers",
     "broker": "broker",
     "db": "database",
     "version": "version",
