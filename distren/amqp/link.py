@@ -89,7 +89,7 @@ class Link:
         self._url = url
         self._parameters = address.parameters(url, name=name, heartbeat=heartbeat)
         self._exchanges, self._queues = list(exchanges), list(queues)
-        self._on_up, self._on_down = on_up, on_down
+        self.on_up, self._on_down = on_up, on_down
         self._patient = patient
         self._consumers: dict[str, Consumer] = {}
         self._orders: deque[Callable[[], None]] = deque()
@@ -359,8 +359,8 @@ class Link:
         if self._first.is_set():
             log.info("connected to the broker again")
         self._publisher.resume(channel)
-        if self._on_up is not None:
-            self._guarded(self._on_up)
+        if self.on_up is not None:
+            self._guarded(self.on_up)
         self._first.set()
         self._obey()
 

@@ -11,6 +11,7 @@
 | distren.blobs | classic queue | reads and offers of blobs, for the server |
 | distren.control | fanout exchange | what the server tells all workers |
 | distren.news | topic exchange | what changed, for whoever listens: job.<id>, frame.<id> |
+| distren.mark | classic queue | one message of the server: a broker without it has lost its data |
 | distren.lead | classic queue | one message, which the server process holds that acts; a single active consumer |
 | distren.dead | quorum queue | messages that nobody could handle, with the reason |
 | worker.<name> | exclusive queue | what one worker is told and sent |
@@ -34,6 +35,7 @@ CONTROL = "distren.control"
 NEWS = "distren.news"
 DEAD = "distren.dead"
 LEAD = "distren.lead"
+MARK = "distren.mark"
 DEFAULT = ""
 """The exchange that routes by queue name."""
 
@@ -79,6 +81,7 @@ SERVER_QUEUES = (
     ),
     Queue(name=REQUESTS, arguments=_QUORUM | {"x-single-active-consumer": True}),
     Queue(name=BLOBS),
+    Queue(name=MARK, arguments={"x-max-length": 1}),
     Queue(name=DEAD, arguments=_QUORUM, bindings=((DEAD, "frames"), (DEAD, "unreadable"))),
 )
 

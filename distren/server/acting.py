@@ -7,15 +7,15 @@ in one transaction; after the commit acknowledge, publish what is owed, and tell
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError
 
 from distren import failpoints
 from distren.amqp.link import Delivery, Link
 from distren.amqp.publisher import Outgoing
-from distren.amqp.topology import CONTROL, DEAD, DEFAULT, REPORTS, REQUESTS, RESULTS
+from distren.amqp.topology import CONTROL, DEAD, DEFAULT, MARK, REPORTS, REQUESTS, RESULTS
 from distren.errors import DecodeError, DistrenError, OutputError
 from distren.server import requests
 from distren.server.fleet import REPORT_EVERY
@@ -36,29 +36,62 @@ PREFETCH = {RESULTS: 500, REPORTS: 1_000, REQUESTS: 50, DEAD: 50}
 """What a server consumes, and how many deliveries of each it takes before it has acknowledged the first."""
 _IDLE = 1.0
 """seconds after which confirmed messages leave the outbox even if nothing else happens"""
-_DATABASE_WAIT = 1.0
-"""seconds before a turn that the database refused (locked, disk full) is tried again"""
+_AGAIN = 1.0
+"""seconds before what disk or database refused (full, locked) is tried again"""
+
+
+@dataclass(kw_only=True)
+class _Batch:
+    """What one turn changes, and the deliveries that ask for it."""
+
+    events: list[Event] = field(default_factory=list)
+    poisoned: list[Render] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    def add(self, delivery: Delivery, event: Event) -> None:
+        self.events.append(event)
+        self.deliveries.append(delivery)
 
 
 class Acting:
     """The work of one server between its start, or its taking over from another, and its end.
 
-    Deliveries come from `consuming` and are acknowledged there; `publishing` takes all that is said to others.
+    Deliveries come from `consuming` and are acknowledged there; `publishing` takes all that is said to others. `wake`
+    is called, in a link's thread, when there is reason for a turn although nothing has been delivered.
     """
 
-    def __init__(self, state: State, consuming: Link, publishing: Link, stopping: threading.Event) -> None:
-        self._state, self._consuming, self._publishing, self._stopping = state, consuming, publishing, stopping
+    def __init__(
+        self, state: State, consuming: Link, publishing: Link, *, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        self._wake = wake
+        self._state, self._consuming, self._publishing = state, consuming, publishing
         self._relay = Relay(publishing)
         self._news = News(state, publishing)
         self._turns = Turns(state, self._relay, publishing)
         self._next_tick = 0.0
         self._next_news: float | None = None
+        self._aside: list[Delivery] = []
+        self._again_at, self._change_at, self._trouble = 0.0, 0.0, ""
         state.rearrange = self._rearrange
 
     def resume(self) -> None:
         """Take up what an earlier process left, and ask the workers who is there."""
         self._turns.resume()
         self._broadcast(ReportWanted())
+
+    def connected(self) -> None:
+        """The link that publishes is up, and the broker may have lost its data: see whether our mark is still there.
+
+        Runs in the link's thread, as what follows.
+        """
+
+        def counted(messages: int) -> None:
+            if messages == 0:
+                self._turns.broker_is_new()
+                self._publishing.publish(Outgoing(exchange=DEFAULT, key=MARK, body=self._state.name.encode()))
+                self._wake()
+
+        self._publishing.count(MARK, counted)
 
     def settle(self) -> None:
         """Before an orderly end: what the broker has confirmed leaves the outbox."""
@@ -75,63 +108,100 @@ class Acting:
             due.append(self._next_news - steady)
         if self._relay.unsettled:
             due.append(_IDLE)
+        if self._aside or steady < self._change_at:
+            return max(self._again_at - steady, 0.0)
         return 0.0 if self._turns.wanted else max(min(due), 0.0)
 
     def turn(self, deliveries: Sequence[Delivery]) -> None:
-        """Deal with all that has arrived, and with what is due. Raises Deposed, and DBAPIError after a stop."""
-        events: list[Event] = []
-        poisoned: list[Render] = []
-        for delivery in deliveries:
+        """Deal with all that has arrived, and with what is due. Raises Deposed.
+
+        While disk or database take nothing, requests are answered all the same, and the rest waits.
+        """
+        batch = _Batch()
+        again: list[Delivery] = []
+        if self._state.steady() >= self._again_at:
+            again, self._aside = self._aside, []
+        for delivery in (*again, *deliveries):
             try:
                 message = decode(delivery.body)
             except DecodeError as error:
                 self._unreadable(delivery, error)
                 continue
-            self._sort(delivery, message, events, poisoned)
-        self._change(events, poisoned)
-        if deliveries:
-            failpoints.reach("server.acknowledge.before")
-            self._consuming.acknowledge(deliveries[-1], multiple=True)
-            failpoints.reach("server.acknowledge.after")
+            self._sort(delivery, message, batch)
+        if not self._change(batch):
+            self._aside += batch.deliveries
+        self._acknowledge(deliveries, again)
         self._news.take()
         self._next_news = self._news.tell()
 
-    def _sort(self, delivery: Delivery, message: Message, events: list[Event], poisoned: list[Render]) -> None:
+    def _acknowledge(self, deliveries: Sequence[Delivery], again: Sequence[Delivery]) -> None:
+        """All at once, or one by one while some have to be dealt with later."""
+        if not (deliveries or again):
+            return
+        failpoints.reach("server.acknowledge.before")
+        if deliveries and not self._aside:
+            self._consuming.acknowledge(deliveries[-1], multiple=True)
+        else:
+            waiting = {id(delivery) for delivery in self._aside}
+            for delivery in (*again, *deliveries):
+                if id(delivery) not in waiting:
+                    self._consuming.acknowledge(delivery)
+        failpoints.reach("server.acknowledge.after")
+
+    def _sort(self, delivery: Delivery, message: Message, batch: _Batch) -> None:
         match message:
             case Completed():
-                failure = store_result(self._state.store, message)
+                try:
+                    failure = store_result(self._state.store, message)
+                except OutputError as error:
+                    self._refused(f"results wait, as the disk does not take them: {error}")
+                    self._aside.append(delivery)
+                    return
                 failpoints.reach("server.result.stored")
-                events.append(failure or message)
+                batch.add(delivery, failure or message)
             case Started() | Failed():
-                events.append(message)
+                batch.add(delivery, message)
             case Progress():
                 self._state.progress[message.job, message.frame] = message.percent
                 self._news.progress(message)
             case Report():
                 self._hear(message)
             case Render() if delivery.queue == DEAD:
-                poisoned.append(message)
+                batch.poisoned.append(message)
+                batch.deliveries.append(delivery)
             case _ if delivery.queue == REQUESTS:
                 self._answer(delivery, message)
             case _:
                 log.warning("message dropped: nothing here takes its type", extra={"type": message.type})
 
-    def _change(self, events: list[Event], poisoned: list[Render]) -> None:
-        """Make the turn's change; tries again for as long as the database refuses."""
-        tick = self._state.steady() >= self._next_tick
-        if not (events or poisoned or tick or self._turns.wanted or self._relay.unsettled):
-            return
-        while True:
-            try:
-                self._turns.commit(events, poisoned, tick=tick)
-                break
-            except DBAPIError as error:
-                log.error("the database refuses a change, trying again: %s", error.orig)
-                if self._stopping.wait(_DATABASE_WAIT):
-                    raise
+    def _change(self, batch: _Batch) -> bool:
+        """Make the turn's change; False where the database refuses: then it is made with a later turn."""
+        steady = self._state.steady()
+        tick = steady >= self._next_tick
+        if steady < self._change_at:
+            return False
+        if not (batch.deliveries or tick or self._turns.wanted or self._relay.unsettled):
+            return True
+        try:
+            self._turns.commit(batch.events, batch.poisoned, tick=tick)
+        except DBAPIError as error:
+            self._refused(f"changes wait, as the database refuses them: {error.orig}")
+            self._change_at = self._again_at
+            return False
+        if self._trouble and not self._aside:
+            log.info("changes and results are written again")
+            self._trouble = ""
         if tick:
             self._relay.send_refused()
             self._next_tick = self._state.steady() + REPORT_EVERY
+        return True
+
+    def _refused(self, trouble: str) -> None:
+        """Disk or database take nothing now; says so once, and has a later turn try again."""
+        self._again_at = self._state.steady() + _AGAIN
+        if not self._trouble:
+            log.error("%s; trying again until they do", trouble)
+            self._trouble = trouble
 
     # -- what is not a change of frames ------------------------------------------------------------------------------
 

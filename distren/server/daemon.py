@@ -161,13 +161,14 @@ class Server:
         self._inbox = queue.SimpleQueue()
         self._consuming = self._link(f"server {name} (requests, results)")
         self._publishing = self._link(f"server {name} (frames, replies)")
+        acting = Acting(state, self._consuming, self._publishing, wake=self._wake)
+        self._publishing.on_up = acting.connected
         for link in (self._consuming, self._publishing):
             link.start()
             stack.callback(link.close)
         blobs = BlobService(self._broker_url, name, state.store, heartbeat=HEARTBEAT)
         blobs.start()
         stack.callback(blobs.stop)
-        acting = Acting(state, self._consuming, self._publishing, self._stopping)
         acting.resume()
         for source, prefetch in PREFETCH.items():
             self._consuming.consume(

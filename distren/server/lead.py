@@ -20,7 +20,7 @@ from distren.wire.jobs import Describe, Description
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 3
+HEARTBEAT = 2
 """seconds; a process that is stopped or cut off loses the lead after twice that long"""
 RENEW_EVERY = 300.0
 """seconds; far below the 30 minutes after which a broker takes back what was not acknowledged"""

@@ -40,7 +40,7 @@ class Turns:
         self._reconciler = Reconciler(state.name, state.fleet)
         self._retries: list[float] = []
         self._unsaved: dict[str, Report] = {}
-        self._withdraw_all = False
+        self._withdraw_all = self._broker_lost = False
         self._offset = state.now() - state.steady()
         self.wanted = True
 
@@ -68,9 +68,17 @@ class Turns:
         """Take back, with the next turn, every frame that waits in a queue: the order has changed."""
         self._withdraw_all = self.wanted = True
 
+    def broker_is_new(self) -> None:
+        """The broker has none of our messages: every frame that waits is issued again, with the next turn.
+
+        May be called by any thread.
+        """
+        self._broker_lost = self.wanted = True
+
     def commit(self, events: list[Event], poisoned: list[Render], *, tick: bool) -> None:
         """Make the turn's change. Raises SQLAlchemy's DBAPIError; then nothing has changed, and it can be repeated."""
         state, now, steady = self._state, self._state.now(), self._state.steady()
+        lost = self._broker_lost
         with state.engine.begin() as connection:
             offset = self._mind_the_clock(connection, now, steady)
             applied = _apply(connection, events, poisoned, now)
@@ -95,6 +103,9 @@ class Turns:
             self._link.purge(queue)
         self._relay.send(owed)
         self._offset = offset
+        if lost:
+            self._broker_lost = False
+        self.wanted = self._broker_lost
         self._committed([applied, withdrawn, mended, issued], now)
         if tick:
             self._count_queues()
@@ -116,7 +127,7 @@ class Turns:
         heapq.heapify(self._retries)
 
     def _committed(self, changes: list[Changed], now: float) -> None:
-        self.wanted = self._withdraw_all = False
+        self._withdraw_all = False
         self._state.changed += changes
         while self._retries and self._retries[0] <= now:
             heapq.heappop(self._retries)
@@ -126,12 +137,17 @@ class Turns:
 
     def _withdraw(self, connection: Connection, lifecycle: Lifecycle, *, tick: bool, steady: float) -> set[str]:
         """Take back the frames that wait in queues that are to be emptied, or that nobody consumes any more."""
-        if not (self._withdraw_all or tick):
+        everything = self._withdraw_all or self._broker_lost
+        if not (everything or tick):
             return set()
         alive = self._state.fleet.queues(steady)
         found = frame_rows.issued_by_queue(connection)
-        queues = {queue for queue in found if self._withdraw_all or self._abandoned(queue, alive, steady)}
-        reason = "its place in the order changed" if self._withdraw_all else "no worker of its class is there"
+        queues = {queue for queue in found if everything or self._abandoned(queue, alive, steady)}
+        reason = "its place in the order changed" if everything else "no worker of its class is there"
+        if self._broker_lost and queues:
+            log.warning("the broker has lost its data: what waited in its queues is issued again")
+            self._reconciler.broker_lost()
+            reason = "the broker had lost its data"
         for queue in queues:
             for stored in frame_rows.issued(connection, queue=queue):
                 if stored.frame.state is FrameState.QUEUED:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from distren.amqp.topology import DEAD, REPORTS, RESULTS, class_queue_name
 from distren.domain import frameset
 from distren.domain.job import Blob, JobSpec, Limits
 from distren.domain.needs import Needs
-from distren.errors import Conflict
+from distren.errors import Conflict, OutputError
 from distren.server import intake, requests
 from distren.server.acting import Acting
 from distren.server.intake import Seed
@@ -51,11 +50,14 @@ class Store:
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
+        self.full = False
 
     def has(self, digest: str) -> bool:
         return digest in self.blobs
 
     def put(self, data: bytes) -> Blob:
+        if self.full:
+            raise OutputError("no space left on device")
         blob = Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data))
         self.blobs[blob.digest] = data
         return blob
@@ -195,7 +197,7 @@ class Farm:
             name="alpha", engine=self.engine, store=store, now=self.now, steady=self.steady, opened=self.seconds
         )
         links: Any = (self.consuming, self.publishing)
-        self.acting = Acting(self.state, *links, threading.Event())
+        self.acting = Acting(self.state, *links)
         self.acting.resume()
 
     def kill(self) -> None:
@@ -279,6 +281,8 @@ class Farm:
         for worker in self.workers:
             worker.cut(lost=True)
         self.broker.declare(QUEUE)
+        if self.acting is not None:
+            self.acting._turns.broker_is_new()
 
     def rows(self, query: str) -> list[Any]:
         with self.engine.connect() as connection:

@@ -226,6 +226,10 @@ class Life(RuleBasedStateMachine):
                 body = waiting[which % len(waiting)].body
                 waiting.extend(type(waiting[0])(body) for _ in range(repeats))
 
+    @rule(full=st.booleans())
+    def the_disk_is_full(self, full: bool) -> None:
+        self.farm.store.full = full
+
     @rule(keep=st.booleans())
     def lose_reports(self, keep: bool) -> None:
         self.farm.broker.queues["distren.reports"].clear()
@@ -243,14 +247,15 @@ class Life(RuleBasedStateMachine):
 
     def soon(self) -> None:
         """Once everybody is up and what is on its way has arrived, nothing that was told is unknown or forgotten."""
-        losses = self.farm.broker.losses
         self.farm.start()
-        for _ in range(3):
+        self.farm.store.full = False
+        for _ in range(4):
+            self.farm.seconds += 1.1
             self.farm.move()
             self.farm.turn(most=10_000)
         self.farm.move()
         assert self.farm.unsettled() == set(), "the end of an attempt was lost"
-        if losses == 1 and not self.farm.early:
+        if not self.farm.early:
             assert self.farm.forgotten() == set(), "nobody has a frame that is issued"
         self.ledger.check()
 
