@@ -17,6 +17,7 @@ from distren.worker.hand import Ending, Hand, Holding
 from distren.worker.intake import Intake
 from distren.worker.results import Results
 from distren.worker.room import Pace, ahead
+from distren.worker.sandbox import Sandbox
 from distren.worker.scratch import Scratch
 from distren.worker.skills import Skills
 
@@ -35,6 +36,7 @@ class Tools:
     skills: Skills
     cache: InputCache
     scratch: Scratch
+    sandbox: Sandbox
 
 
 class Slots:
@@ -123,6 +125,7 @@ class Slots:
             holding.render,
             skills=tools.skills,
             cache=tools.cache,
+            sandbox=tools.sandbox,
             folder=folder,
             stop=holding.stop,
             on_progress=progress,
