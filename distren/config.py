@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -46,6 +46,18 @@ class Settings(BaseSettings):
     sandbox: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="whether workers render in a sandbox: where that is possible, always or else not at all, never",
+    )
+    silence_limit: float | None = Field(
+        default=None, gt=0, description="seconds without a word after which workers end any render; jobs may say less"
+    )
+    memory_limit: ByteSize | None = Field(
+        default=None, gt=0, description="memory that workers give any render; default: 95 % of the machine's"
+    )
+    output_limit: ByteSize | None = Field(
+        default=None, gt=0, description="what workers let any render write to its folder; default: what the disk takes"
+    )
+    free_space: ByteSize = Field(
+        default=ByteSize(10**9), description="what must be free on a worker's disk; with less it takes no frames"
     )
     sandbox_shared: tuple[Path, ...] = Field(
         default=(), description="folders, files and devices of this machine that renders may read in their sandbox"

@@ -63,6 +63,7 @@ def frame(info: FrameInfo, url: str) -> Record:
         "ended": info.ended,
         "percent": info.percent,
         "reason": info.reason,
+        "warning": info.warning,
         "waits_for": info.waits_for,
         "renderer": info.renderer,
         "label": info.label,
@@ -103,6 +104,8 @@ def attempt(info: AttemptInfo) -> Record:
         "ended": info.ended,
         "seconds": info.seconds,
         "reason": info.reason,
+        "memory": info.memory,
+        "processor": info.processor,
         "log": log_text(info),
     }
 

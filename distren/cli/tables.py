@@ -149,12 +149,16 @@ def frames(infos: Sequence[FrameInfo], now: float) -> Table:
             human.duration(end - (info.started or end)) if running else "",
             human.size(info.result.size) if info.result is not None else "",
             Text(
-                human.harmless(info.reason or ""),
-                style="bright_black" if info.state == "blocked" else "red",
+                human.harmless(info.reason or info.warning or ""),
+                style=_STYLES_OF_WORDS.get(info.state, "red"),
                 overflow="fold",
             ),
         )
     return table
+
+
+_STYLES_OF_WORDS = {"blocked": "bright_black", "done": "yellow"}
+"""of what is said about a frame, by its state: one that waits, or is strange though it is done, has not failed"""
 
 
 def _group(info: FrameInfo) -> str:
@@ -166,8 +170,9 @@ def _group(info: FrameInfo) -> str:
 
 def attempts(infos: Iterable[AttemptInfo]) -> Table:
     """One line for each attempt at a frame, oldest first."""
-    table = _table("attempt", "state", "worker", "started", "time", "what went wrong")
-    table.columns[0].justify = table.columns[4].justify = "right"
+    table = _table("attempt", "state", "worker", "started", "time", "processor", "memory", "what went wrong")
+    for number in (0, 4, 5, 6):
+        table.columns[number].justify = "right"
     for info in infos:
         table.add_row(
             str(info.number),
@@ -175,7 +180,9 @@ def attempts(infos: Iterable[AttemptInfo]) -> Table:
             Text(human.harmless(info.worker)),
             human.clock(info.started),
             human.duration(info.seconds),
-            Text(human.harmless(info.reason or ""), style="red", overflow="fold"),
+            human.duration(info.processor),
+            "" if info.memory is None else human.size(info.memory),
+            Text(human.harmless(info.reason or ""), style=_STYLES_OF_WORDS.get(info.state, "red"), overflow="fold"),
         )
     return table
 

@@ -17,6 +17,7 @@ from distren.errors import Conflict
 class Frame:
     """A frame's record. Times are seconds since 1970, UTC.
 
+    `reason` says why it has failed, or is tried again; of one that is done it is what somebody should look at.
     `waits_for` is how many of the frames that it needs are not done; `starved` says that it failed only because one
     of them failed or was called off.
     """
@@ -68,7 +69,7 @@ def started(frame: Frame, attempt: Attempt) -> Frame:
     )
 
 
-def completed(frame: Frame, attempt: Attempt, result: Blob, now: float) -> Frame:
+def completed(frame: Frame, attempt: Attempt, result: Blob, now: float, *, warning: str | None = None) -> Frame:
     """A valid result has arrived: the first one wins, whichever issue it is of; any other changes nothing."""
     if frame.state in FRAME_ENDED or frame.state is FrameState.BLOCKED:
         return frame
@@ -80,7 +81,7 @@ def completed(frame: Frame, attempt: Attempt, result: Blob, now: float) -> Frame
         started=attempt.started,
         ended=now,
         result=result,
-        reason=None,
+        reason=warning,
         queue=None,
     )
 

@@ -57,12 +57,16 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedFile:
-    """A file that the program must have produced: name relative to the output folder; an image where `image` is set."""
+    """A file that the program must have produced: name relative to the output folder; an image where `image` is set.
+
+    An image must have `width` x `height` pixels and `channels`, where these are given.
+    """
 
     name: str
     image: bool = False
     width: int | None = None
     height: int | None = None
+    channels: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

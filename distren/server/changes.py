@@ -175,6 +175,8 @@ class Changes:
         seconds: float | None = None,
         log: bytes | None = None,
         reason: str | None = None,
+        memory: int = 0,
+        processor: float | None = None,
     ) -> None:
         if token not in self._attempts:
             self._attempts.update(attempt_rows.load(self._connection, {token}))
@@ -182,6 +184,13 @@ class Changes:
         if record is None or (record.state is not AttemptState.RENDERING and state is AttemptState.LOST):
             return
         self._attempts[token] = replace(
-            record, state=state, ended=self._now, seconds=seconds, log=log or None, reason=reason
+            record,
+            state=state,
+            ended=self._now,
+            seconds=seconds,
+            log=log or None,
+            reason=reason,
+            memory=memory or None,
+            processor=processor,
         )
         self._touched[token] = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from typing import Any
 
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Attempt, Frame
@@ -76,18 +77,19 @@ class Lifecycle(Changes):
             self._end_attempt(frame.token, AttemptState.LOST, reason="another worker took the frame over")
 
     def _complete(self, frame: Frame, attempt: Attempt, event: Completed) -> None:
-        after = frame_rules.completed(frame, attempt, event.result.value(), self._now)
+        warning = "; ".join(event.warnings) or None
+        after = frame_rules.completed(frame, attempt, event.result.value(), self._now, warning=warning)
         won = after is not frame
         state = AttemptState.DONE if won else AttemptState.DROPPED
         if won and frame.queue is not None:
             self._finished[frame.queue] += 1
         if frame.token not in (None, event.token):
             self._end_attempt(frame.token, AttemptState.LOST, reason="another worker was faster")
-        self._end_attempt(event.token, state, seconds=event.seconds, log=event.log)
+        self._end_attempt(event.token, state, reason=warning, **_used(event))
         self._set(frame, after)
 
     def _fail(self, frame: Frame, attempt: Attempt, event: Failed) -> None:
-        self._end_attempt(event.token, AttemptState.FAILED, seconds=event.seconds, log=event.log, reason=event.reason)
+        self._end_attempt(event.token, AttemptState.FAILED, reason=event.reason, **_used(event))
         again = retry_at(
             failures=frame.failures + 1,
             attempts=self.job(frame.job).attempts,
@@ -175,3 +177,8 @@ class Lifecycle(Changes):
         if job not in self._changed_jobs and not any(key[0] == job for key in self._before):
             named = "" if ranges is None else " among those named"
             raise Conflict(f"job {job} has no frame{named} that this would change")
+
+
+def _used(event: Completed | Failed) -> dict[str, Any]:
+    """What an attempt has said and used, as its record holds it."""
+    return {"seconds": event.seconds, "log": event.log, "memory": event.memory, "processor": event.processor}

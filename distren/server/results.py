@@ -32,5 +32,7 @@ def _failure(event: Completed, reason: str) -> Failed:
         started=event.started,
         seconds=event.seconds,
         log=event.log,
+        memory=event.memory,
+        processor=event.processor,
         reason=reason,
     )

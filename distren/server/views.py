@@ -108,7 +108,8 @@ def frame_info(
 ) -> FrameInfo:
     """A frame; `progress` holds percentages by (job, frame), `waits` says what a blocked one waits for."""
     frame = stored.frame
-    reason = waits or frame.reason
+    said = None if frame.reason is None else frame.reason[:_REASON]
+    done = frame.state is FrameState.DONE
     percent = 100.0 if frame.state is FrameState.DONE else 0.0
     if frame.state is FrameState.RENDERING:
         percent = progress.get((frame.job, frame.id), 0.0)
@@ -120,7 +121,8 @@ def frame_info(
         started=frame.started,
         ended=frame.ended,
         percent=percent,
-        reason=None if reason is None else reason[:_REASON],
+        reason=waits or (None if done else said),
+        warning=said if done else None,
         result=None if frame.result is None else Blob.of(frame.result),
         waits_for=frame.waits_for,
         renderer=None if group is None else group.renderer,
@@ -139,6 +141,8 @@ def attempt_info(record: AttemptRecord) -> AttemptInfo:
         seconds=record.seconds,
         reason=record.reason,
         log=record.log or b"",
+        memory=record.memory,
+        processor=record.processor,
     )
 
 

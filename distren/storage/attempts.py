@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from distren.domain.states import AttemptState
 from distren.storage.tables import attempts
 
-_FIELDS = ("state", "ended", "seconds", "reason", "log")
+_FIELDS = ("state", "ended", "seconds", "reason", "log", "memory", "processor")
 _UPDATE = (
     update(attempts)
     .where(attempts.c.token == bindparam("of_token"))
@@ -21,7 +21,11 @@ _UPDATE = (
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRecord:
-    """One try at a frame. Times are seconds since 1970, UTC; `log` is zlib-compressed text."""
+    """One try at a frame. Times are seconds since 1970, UTC; `log` is zlib-compressed text.
+
+    `reason` says why it failed, or what is strange about its result; `memory` is the most that it held at once, in
+    bytes, `processor` its seconds of processor time.
+    """
 
     token: str
     job: int
@@ -35,6 +39,8 @@ class AttemptRecord:
     seconds: float | None = None
     reason: str | None = None
     log: bytes | None = None
+    memory: int | None = None
+    processor: float | None = None
 
 
 def load(connection: Connection, tokens: Collection[str]) -> dict[str, AttemptRecord]:

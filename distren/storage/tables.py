@@ -166,6 +166,8 @@ attempts = Table(
     Column("seconds", Float),
     Column("reason", Text),
     Column("log", LargeBinary, comment="zlib-compressed text"),
+    Column("memory", BigInteger, comment="bytes that it held at once at most"),
+    Column("processor", Float, comment="seconds of processor time"),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
 )
 Index("ix_attempts_job_frame", attempts.c.job, attempts.c.frame)

@@ -75,17 +75,27 @@ class Progress(_Event, type="frame.progress"):
 
 
 class _Ended(_Event):
-    """An attempt is over, after `seconds` of rendering. The log is zlib-compressed text, capped by the worker."""
+    """An attempt is over, after `seconds` of rendering. The log is zlib-compressed text, capped by the worker.
+
+    `memory` is the most that its processes held at once (bytes, 0: not known), `processor` their seconds of processor
+    time.
+    """
 
     seconds: Seconds
     log: Inline = b""
+    memory: Count = 0
+    processor: Seconds = 0.0
 
 
 class Completed(_Ended, type="frame.completed"):
-    """An attempt produced `result`, a frame tarball: in this message as `tarball`, or stored as a blob before it."""
+    """An attempt produced `result`, a frame tarball: in this message as `tarball`, or stored as a blob before it.
+
+    `warnings` are lines on what somebody should look at: a picture that is black all over.
+    """
 
     result: Blob
     tarball: Inline | None = None
+    warnings: Annotated[list[ShortText], Field(max_length=100)] = []
 
 
 class Failed(_Ended, type="frame.failed"):

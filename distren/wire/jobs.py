@@ -126,6 +126,7 @@ class ShownJob(Message, type="job.shown"):
 class FrameInfo(_Record):
     """A frame as a client sees it; `percent` is how far its attempt is, `result` its frame tarball when done.
 
+    `reason` says why it has failed or waits, `warning` what somebody should look at in the result of one that is done.
     `waits_for` is how many frames that it needs are not done. `renderer` and `label` are those of its group, None for
     a frame that is as its job says.
     """
@@ -142,6 +143,7 @@ class FrameInfo(_Record):
     waits_for: Count = 0
     renderer: Name | None = None
     label: Name | None = None
+    warning: ShortText | None = None
 
 
 class ListFrames(Message, type="frame.list"):
@@ -177,7 +179,10 @@ class ListAttempts(Message, type="frame.attempts"):
 
 
 class AttemptInfo(_Record):
-    """One try at a frame: `log` is zlib-compressed text of at most 1 MiB, empty where none is kept."""
+    """One try at a frame: `log` is zlib-compressed text of at most 1 MiB, empty where none is kept.
+
+    `memory` is the most that it held at once (bytes), `processor` its seconds of processor time.
+    """
 
     number: Count
     issue: Count
@@ -188,6 +193,8 @@ class AttemptInfo(_Record):
     seconds: Seconds | None
     reason: ShortText | None
     log: bytes
+    memory: Count | None = None
+    processor: Seconds | None = None
 
 
 class Attempts(Message, type="frame.attempted"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -26,12 +27,14 @@ from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
 from distren.wire.frames import ReportWanted, Stop
-from distren.worker import process, reports, sandbox, scratch, skills
+from distren.worker import limits, process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding, Stage
 from distren.worker.intake import Intake
+from distren.worker.limits import size
 from distren.worker.lines import connect
 from distren.worker.load import Admission
+from distren.worker.machine import Machine
 from distren.worker.reports import State
 from distren.worker.results import Results
 from distren.worker.room import ahead, room
@@ -49,6 +52,8 @@ STALE = 2.0
 """seconds that a frame may wait here for a slot that is busy for long; then another worker may have it"""
 LEAVE = process.GRACE + 0.5
 """seconds that renders and confirms get at most when everything is given back"""
+_ROOM_AGAIN = 1.1
+"""times the space that must be free, before a worker whose disk was full takes frames again"""
 _KEPT = timedelta(days=1)
 """how long the beginning of a file stays whose transfer was interrupted"""
 
@@ -146,7 +151,8 @@ class Worker:
         self._intake = Intake(lines.frames, lines.queue, self.name, self._hand)
         self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
-        tools = Tools(skills=found, cache=inputs, scratch=self._scratch, sandbox=self._sandbox)
+        bounds = limits.configured(self._settings, Machine().memory)
+        tools = Tools(skills=found, cache=inputs, scratch=self._scratch, sandbox=self._sandbox, bounds=bounds)
         self._slots = Slots(self._hand, self._intake, self._results, tools, on_change=self._changed)
         self._card = reports.Card(
             worker=self.name,
@@ -189,6 +195,7 @@ class Worker:
             changed = self._look(shrink=ticks)
             if ticks:
                 tick = now + TICK
+                changed |= self._look_at_disk()
                 self._tick(now)
             if changed or order in (_Order.REPORT, _Order.DRAIN) or now >= report:
                 report = now + reports.EVERY
@@ -213,6 +220,22 @@ class Worker:
         self._slots.resize(self._admission.limit)
         self._intake.resize(self._room() if shrink else max(self._room(), self._intake.room))
         return (self._slots.count, self._intake.room) != self._reported
+
+    def _look_at_disk(self) -> bool:
+        """Take nothing while too little is free on our disk, and go on when there is room again; True at a change."""
+        free, wanted = shutil.disk_usage(self._settings.cache).free, self._settings.free_space
+        if self._state is State.WORKING and free < wanted:
+            log.warning("worker %s takes no frames: its disk has only %s left", self.name, size(free))
+            self._state = State.DISK_FULL
+            self._intake.resize(0)
+            for delivery in self._hand.take_waiting():
+                self._intake.give_back(delivery)
+            return True
+        if self._state is State.DISK_FULL and free >= wanted * _ROOM_AGAIN:
+            log.info("worker %s takes frames again: its disk has %s left", self.name, size(free))
+            self._state = State.WORKING
+            return self._look() or True
+        return False
 
     def _room(self) -> int:
         now, rendering = time.monotonic(), self._rendering()
@@ -268,7 +291,7 @@ class Worker:
     # -- ending ------------------------------------------------------------------------------------------------------
 
     def _drain(self) -> None:
-        if self._state is State.WORKING:
+        if self._state in (State.WORKING, State.DISK_FULL):
             log.info("worker %s takes no more frames", self.name)
             self._state = State.DRAINING
             self._intake.close()

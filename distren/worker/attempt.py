@@ -14,8 +14,9 @@ from distren.domain.job import Blob
 from distren.errors import DistrenError, InputError, NoAnswer, RenderError, TransferError
 from distren.renderers.protocol import AttemptFailed, Command, Renderer, Task
 from distren.wire.frames import INLINE, Render
-from distren.worker import needs, outputs, process
+from distren.worker import limits, needs, outputs, process
 from distren.worker.cache import InputCache
+from distren.worker.limits import Limits
 from distren.worker.sandbox import Sandbox, View
 from distren.worker.skills import Skills
 
@@ -30,12 +31,18 @@ _LONGEST_REASON = 1_900
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """The frame tarball, still on disk; `log` is compressed."""
+    """The frame tarball, still on disk; `log` is compressed, `memory` and `processor` are those of process.Outcome.
+
+    `warnings` say what may be wrong with its files though they are whole.
+    """
 
     tarball: Path
     blob: Blob
     seconds: float
     log: bytes
+    memory: int = 0
+    processor: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,8 @@ class Broken:
     permanent: bool = False
     seconds: float = 0.0
     log: bytes = b""
+    memory: int = 0
+    processor: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +71,14 @@ def make(
     skills: Skills,
     cache: InputCache,
     sandbox: Sandbox,
+    bounds: Limits,
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
 ) -> Outcome:
     """Render one frame in `folder`, which holds empty folders `output` and `tmp`. Whatever goes wrong is an outcome."""
     try:
-        return _make(render, skills, cache, sandbox, folder, stop, on_progress)
+        return _make(render, skills, cache, sandbox, bounds, folder, stop, on_progress)
     except DistrenError as error:
         return Broken(reason=_short(str(error)), permanent=_is_permanent(error))
     except OSError as error:
@@ -83,6 +93,7 @@ def _make(
     skills: Skills,
     cache: InputCache,
     sandbox: Sandbox,
+    bounds: Limits,
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
@@ -112,7 +123,7 @@ def _make(
                     temporary=folder / "tmp",
                     readable=(inputs, folder / "output" / needs.FOLDER, *command.reads),
                 )
-                return _run(adapter, command, sandbox, view, render.time_limit, stop, on_progress)
+                return _run(adapter, command, sandbox, view, limits.of(render, bounds), stop, on_progress)
         except (NoAnswer, TransferError) as error:
             tries += isinstance(error, TransferError)
             if tries > TRANSFERS:
@@ -127,7 +138,7 @@ def _run(
     command: Command,
     sandbox: Sandbox,
     view: View,
-    time_limit: float,
+    allowed: Limits,
     stop: threading.Event,
     on_progress: Callable[[float], None],
 ) -> Outcome:
@@ -138,22 +149,34 @@ def _run(
         view=view,
         read_line=adapter.read_line,
         on_progress=on_progress,
-        time_limit=time_limit,
+        limits=allowed,
         stop=stop,
     )
     if ended.stopped:
         return Stopped()
     text = compressed(ended.log)
-    if ended.timed_out:
-        reason = f"rendered longer than its limit of {_duration(time_limit)}"
-        return Broken(reason=reason, seconds=ended.seconds, log=text)
     try:
-        outputs.check(command, view.folder, ended)
+        warnings = outputs.check(command, view.folder, ended)
         target = view.folder.with_name("frame.tar")
         blob = outputs.pack(command, view.folder, target)
     except AttemptFailed as error:
-        return Broken(reason=_short(str(error)), permanent=error.permanent, seconds=ended.seconds, log=text)
-    return Rendered(tarball=target, blob=blob, seconds=time.monotonic() - began, log=text)
+        return Broken(
+            reason=_short(str(error)),
+            permanent=error.permanent,
+            seconds=ended.seconds,
+            log=text,
+            memory=ended.memory,
+            processor=ended.processor,
+        )
+    return Rendered(
+        tarball=target,
+        blob=blob,
+        seconds=time.monotonic() - began,
+        log=text,
+        memory=ended.memory,
+        processor=ended.processor,
+        warnings=warnings,
+    )
 
 
 def compressed(text: bytes) -> bytes:
@@ -173,9 +196,3 @@ def _is_permanent(error: DistrenError) -> bool:
 def _short(reason: str) -> str:
     line = " ".join(reason.split())
     return line if len(line) <= _LONGEST_REASON else line[:_LONGEST_REASON] + " ..."
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"

@@ -66,7 +66,7 @@ class Child:
 
     def members(self) -> list[int]:
         """The processes of the program that run now."""
-        return list(_below(self.pid if self._init is None else self._init, itself=self._init is None))
+        return [self.pid, *_below(self.pid)] if self._init is None else list(_below(self._init))
 
     def ask_to_end(self) -> None:
         """Send SIGTERM to all of it; a program that bubblewrap has not begun yet never begins."""
@@ -137,15 +137,17 @@ def start(
     *,
     environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
+    largest: int | None = None,
 ) -> Child:
     """Start a program in a session of its own, with its errors in its output; `stdin`: the descriptor that it reads.
 
-    It ends when the worker does, whatever ends that. Raises RenderError where it can not be started.
+    `largest`: bytes that it may write to one file. It ends when the worker does, whatever ends that. Raises RenderError
+    where it can not be started.
     """
     surroundings = sandbox.environment(view) | dict(environment or {})
     argv = [_found(argv[0], surroundings["PATH"], view), *argv[1:]]
     try:
-        return _STARTER.submit(_start, argv, sandbox, view, surroundings, stdin).result()
+        return _STARTER.submit(_start, argv, sandbox, view, surroundings, stdin, largest).result()
     except (OSError, ValueError) as error:
         raise RenderError(f"the program '{argv[0]}' can not be started: {error}") from error
 
@@ -162,7 +164,9 @@ def _found(program: str, path: str, view: View) -> str:
     raise RenderError(f"the program '{program}' is not on this worker: install it, or say where it is in the settings")
 
 
-def _start(argv: Sequence[str], sandbox: Sandbox, view: View, environment: Mapping[str, str], stdin: int) -> Child:
+def _start(
+    argv: Sequence[str], sandbox: Sandbox, view: View, environment: Mapping[str, str], stdin: int, largest: int | None
+) -> Child:
     with contextlib.ExitStack() as stack:
         status, status_there = _pipe(stack)
         gate_there, gate = _pipe(stack)
@@ -179,12 +183,13 @@ def _start(argv: Sequence[str], sandbox: Sandbox, view: View, environment: Mappi
             bufsize=0,
         )
         if sandbox.mode is Mode.BARE:
+            _restrain(popen.pid, sandbox, largest)
             return Child(popen, None, None)
         status_there.close()
         init = _first_process(status.fileno())
         if init is None:
             raise RenderError(f"the sandbox can not be made: {_last_words(popen)}")
-        _restrain(init, sandbox)
+        _restrain(init, sandbox, largest)
         gate.write(b"\n")
         stack.pop_all()
         gate.close()
@@ -215,9 +220,11 @@ def _last_words(popen: subprocess.Popen[bytes]) -> str:
     return said[-1] if said else f"bubblewrap ended with status {popen.returncode}"
 
 
-def _restrain(init: int, sandbox: Sandbox) -> None:
+def _restrain(init: int, sandbox: Sandbox, largest: int | None) -> None:
     """What the program inherits from the process that will start it: no core files, first to go without memory."""
     resource.prlimit(init, resource.RLIMIT_CORE, (0, 0))
+    if largest is not None:
+        resource.prlimit(init, resource.RLIMIT_FSIZE, (largest, largest))
     if sandbox.is_closed:  # there it has a user of its own: elsewhere all processes of the worker's user would count
         resource.prlimit(init, resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
     with contextlib.suppress(OSError):
@@ -229,13 +236,13 @@ def _adopt() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _below(pid: int, *, itself: bool) -> Iterator[int]:
+def _below(pid: int) -> Iterator[int]:
     """The processes that descend from `pid`."""
-    if itself:
-        yield pid
-    try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            for child in (thread / "children").read_text("ascii").split():
-                yield from _below(int(child), itself=True)
-    except OSError:
-        return  # it has ended meanwhile
+    found = [pid]
+    while found:
+        parent = found.pop()
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            for thread in Path(f"/proc/{parent}/task").iterdir():
+                children = [int(child) for child in (thread / "children").read_text("ascii").split()]
+                yield from children
+                found += children

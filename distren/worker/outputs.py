@@ -6,6 +6,7 @@ import hashlib
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from distren.domain.job import Blob
 from distren.errors import OutputError, TarballError
@@ -23,15 +24,17 @@ def expected(command: Command, render: Render) -> Command:
     return replace(command, outputs=tuple(wanted.values()))
 
 
-def check(command: Command, folder: Path, outcome: Outcome) -> None:
+def check(command: Command, folder: Path, outcome: Outcome) -> tuple[str, ...]:
     """Raise AttemptFailed unless the run was good and every expected file is in `folder`, whole and of the right size.
 
-    An exit status of 0 is not believed: images are decoded to their last pixel.
+    An exit status of 0 is not believed: images are decoded to their last pixel. Returns what somebody should look at
+    though it may be as it should: one line for each image that shows nothing, or holds values that are no numbers.
     """
     if outcome.trouble is not None:
         raise AttemptFailed(outcome.trouble.text, permanent=outcome.trouble.permanent)
-    for expected in command.outputs:
-        _check_file(expected, folder / expected.name, Path(command.argv[0]).name)
+    name = Path(command.argv[0]).name
+    found = (_check_file(expected, folder / expected.name, name) for expected in command.outputs)
+    return tuple(warning for warning in found if warning is not None)
 
 
 def pack(command: Command, folder: Path, target: Path) -> Blob:
@@ -50,7 +53,7 @@ def pack(command: Command, folder: Path, target: Path) -> Blob:
     return Blob(digest=digest, size=size)
 
 
-def _check_file(expected: ExpectedFile, path: Path, program: str) -> None:
+def _check_file(expected: ExpectedFile, path: Path, program: str) -> str | None:
     try:
         found = path.lstat()
     except OSError:
@@ -59,11 +62,10 @@ def _check_file(expected: ExpectedFile, path: Path, program: str) -> None:
         raise AttemptFailed(f"{program} left {expected.name}, which is no regular file")
     if not found.st_size:
         raise AttemptFailed(f"{program} ended well, but {expected.name} is empty")
-    if expected.image:
-        _check_image(expected, path, program)
+    return _check_image(expected, path, program) if expected.image else None
 
 
-def _check_image(expected: ExpectedFile, path: Path, program: str) -> None:
+def _check_image(expected: ExpectedFile, path: Path, program: str) -> str | None:
     import OpenImageIO  # here, as it takes a tenth of a second that a worker without images need not spend
 
     picture = OpenImageIO.ImageInput.open(str(path))
@@ -72,7 +74,8 @@ def _check_image(expected: ExpectedFile, path: Path, program: str) -> None:
     try:
         spec = picture.spec()
         size = (spec.width, spec.height)
-        if picture.read_image() is None:
+        pixels = picture.read_image()
+        if pixels is None:
             raise AttemptFailed(f"{expected.name} by {program} is damaged: {_one_line(picture.geterror())}")
         # what a decoder forgives (a JPEG that ends too early) is only told
         if complaint := picture.geterror():
@@ -84,6 +87,27 @@ def _check_image(expected: ExpectedFile, path: Path, program: str) -> None:
         raise AttemptFailed(
             f"{expected.name} by {program} has {size[0]}x{size[1]} pixels instead of {wanted[0]}x{wanted[1]}"
         )
+    if expected.channels is not None and spec.nchannels != expected.channels:
+        raise AttemptFailed(
+            f"{expected.name} by {program} has {spec.nchannels} channels instead of {expected.channels}"
+        )
+    flaw = _flaw(pixels, spec.alpha_channel)
+    return None if flaw is None else f"{expected.name} {flaw}"
+
+
+def _flaw(pixels: Any, alpha: int) -> str | None:
+    """What is strange about an image: an array of height x width x channels, of which number `alpha` is no colour."""
+    import numpy
+
+    values = numpy.asarray(pixels)
+    values = values.reshape(values.shape[0], -1, values.shape[-1])
+    if values.dtype.kind == "f" and not numpy.isfinite(values).all():
+        return "holds pixels that are no numbers (NaN or infinite)"
+    if 0 <= alpha < values.shape[-1]:
+        if not values[..., alpha].any():
+            return "is empty: all of it is transparent"
+        values = numpy.delete(values, alpha, axis=-1) if values.shape[-1] > 1 else values
+    return None if values.any() else "is black all over"
 
 
 def _one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from distren.renderers.protocol import Command, Progress, Trouble
 from distren.worker import child
 from distren.worker.child import Child
+from distren.worker.limits import EVERY, FIRST, Gauge, Limits, size
 from distren.worker.sandbox import Sandbox, View
 from distren.worker.transcript import Lines, Transcript
 
@@ -63,7 +64,8 @@ class Outcome:
     """How a run ended.
 
     `status` is the exit code, None where a signal ended the program; `trouble` says why the run is no success, None
-    where it is one; `log` is the capped output; `memory` and `processor` are those of child.Ended.
+    where it is one; `over`: it was ended as it took more than a limit. `log` is the capped output; `memory` is the
+    largest sum of its processes that was seen, or what child.Ended says where that is more, as `processor` is.
     """
 
     status: int | None
@@ -71,7 +73,7 @@ class Outcome:
     seconds: float
     log: bytes
     stopped: bool = False
-    timed_out: bool = False
+    over: bool = False
     memory: int = 0
     processor: float = 0.0
 
@@ -123,43 +125,52 @@ def run(
     view: View,
     read_line: ReadLine,
     on_progress: OnProgress,
-    time_limit: float,
+    limits: Limits,
     stop: threading.Event,
 ) -> Outcome:
     """Run `command` in `sandbox` with what `view` gives it, and wait for its end; nothing of it outlives that.
 
-    `time_limit` is in seconds; `stop` ends the run at once if it is a Stop, a plain Event within a tenth of a second.
+    `stop` ends the run at once if it is a Stop, a plain Event within a tenth of a second.
     Standard output and error arrive in `read_line` line by line (also at carriage returns). What the program does
     wrong is in the outcome; RenderError is raised where it can not be started. Whatever `read_line` and `on_progress`
     raise ends the program, and is raised.
     """
     began = time.monotonic()
     with CENSUS.counted():
-        running = child.start(command.argv, sandbox, view, environment=command.environment)
-        watch = _Watch(running, command, read_line, on_progress)
+        running = child.start(command.argv, sandbox, view, environment=command.environment, largest=limits.output)
+        watch = Watch(running, command, read_line, on_progress, limits, Gauge(limits, view, running.members))
         try:
-            watch.follow(began + time_limit, stop)
+            watch.follow(stop)
         finally:
             ended = running.end()
         watch.read_rest()
         running.close()
-    CENSUS.note(ended.memory)
+    memory = watch.gauge.memory or ended.memory
+    CENSUS.note(memory)
     return Outcome(
         status=ended.status if ended.status >= 0 else None,
-        trouble=watch.verdict(ended.status, time_limit),
+        trouble=watch.verdict(ended.status),
         seconds=time.monotonic() - began,
         log=watch.transcript.text(),
         stopped=watch.stopped,
-        timed_out=watch.timed_out,
-        memory=ended.memory,
+        over=watch.over is not None,
+        memory=memory,
         processor=ended.processor,
     )
 
 
-class _Watch:
+class Watch:
     """Follows a child: reads what it says, and ends it when it must end."""
 
-    def __init__(self, running: Child, command: Command, read_line: ReadLine, on_progress: OnProgress) -> None:
+    def __init__(
+        self,
+        running: Child,
+        command: Command,
+        read_line: ReadLine,
+        on_progress: OnProgress,
+        limits: Limits,
+        gauge: Gauge,
+    ) -> None:
         self._child, self._command, self._pipe = running, command, running.output
         self._read_line, self._on_progress = read_line, on_progress
         self._lines = Lines(wraps_at=command.wraps_at)
@@ -168,14 +179,24 @@ class _Watch:
         self._kill_at: float | None = None
         self._open = True
         self.transcript = Transcript()
-        self.stopped = self.timed_out = False
+        self.stopped = False
+        self.over: str | None = None
+        """what the program has taken too much of, in one line"""
+        self.gauge, self._limits = gauge, limits
+        now = time.monotonic()
+        self._deadline, self._heard, self._look_at = now + limits.time, now, now + FIRST
         os.set_blocking(self._pipe, False)
 
-    def follow(self, deadline: float, stop: threading.Event) -> None:
-        """Wait until the child has ended, of itself or because of the time or `stop`."""
+    def follow(self, stop: threading.Event, *, until: int | None = None) -> bool:
+        """Wait until the child has ended, of itself or because of a limit or `stop`.
+
+        True where it has not, and the descriptor `until` can be read from instead.
+        """
         poll = select.poll()
         poll.register(self._child.life, select.POLLIN)
         poll.register(self._pipe, select.POLLIN)
+        if until is not None:
+            poll.register(until, select.POLLIN)
         wakes = isinstance(stop, Stop)
         if isinstance(stop, Stop):
             poll.register(stop, select.POLLIN)
@@ -186,27 +207,42 @@ class _Watch:
                 if wakes:
                     poll.unregister(stop.fileno())  # type: ignore[attr-defined]  # it stays readable
                     wakes = False
-            ready = {number for number, _ in poll.poll(self._wait(deadline, wakes or self.stopped))}
+            ready = {number for number, _ in poll.poll(self._wait(wakes or self.stopped))}
             if self._pipe in ready and not self._read():
                 poll.unregister(self._pipe)
             if self._child.life in ready:
-                return
-            self._check_time(deadline)
+                return False
+            if until in ready and self._kill_at is None:
+                return True
+            if until is not None and self._kill_at is not None:
+                poll.unregister(until)  # nothing that it says counts any more
+                until = None
+            self._check()
 
-    def _wait(self, deadline: float, wakes: bool) -> float:
+    def _wait(self, wakes: bool) -> float:
         """Milliseconds until something must be done though nothing happens."""
-        wait = (self._kill_at if self._kill_at is not None else deadline) - time.monotonic()
+        due = min(self._look_at, self._deadline) if self._kill_at is None else self._kill_at
+        wait = due - time.monotonic()
         return max((wait if wakes else min(wait, _LOOK)) * 1000, 0.0) + 1
 
-    def _check_time(self, deadline: float) -> None:
-        now = time.monotonic()
+    def _check(self) -> None:
+        now, limits = time.monotonic(), self._limits
         if self._kill_at is not None:
             if now >= self._kill_at:
                 self._child.kill()
                 self._kill_at = now + GRACE
-        elif now >= deadline:
-            self.timed_out = True
+        elif now >= self._deadline:
+            self.over = f"rendered longer than its limit of {duration(limits.time)}"
             self._ask_to_end()
+        elif now >= self._look_at:
+            self._look_at = now + EVERY
+            self.over = self.gauge.look()
+            if self.over is not None:
+                self._child.kill()
+                self._kill_at = now + GRACE
+            elif limits.silence is not None and now - self._heard >= limits.silence:
+                self.over = f"said nothing for {duration(limits.silence)}, which is its limit"
+                self._ask_to_end()
 
     def _ask_to_end(self) -> None:
         self._child.ask_to_end()
@@ -220,6 +256,7 @@ class _Watch:
             data = os.read(self._pipe, _READ)
         except BlockingIOError:
             return True
+        self._heard = time.monotonic()
         for line in self._lines.feed(data):
             self._take(line)
         self._open = bool(data)
@@ -247,15 +284,17 @@ class _Watch:
         for line in self._lines.end():
             self._take(line)
 
-    def verdict(self, status: int, time_limit: float) -> Trouble | None:
+    def verdict(self, status: int) -> Trouble | None:
         """Why the run is no success."""
         name = Path(self._command.argv[0]).name
         if self.stopped:
             return Trouble("it was stopped")
-        if self.timed_out:
-            return Trouble(f"{name} ran longer than its limit of {time_limit:g} s")
+        if self.over is not None:
+            return Trouble(self.over)
         if status in self._command.good_statuses:
             return None
+        if status == -signal.SIGXFSZ and self._limits.output is not None:
+            return Trouble(f"{name} wrote a file that is larger than its limit of {size(self._limits.output)}")
         if status < 0:
             return Trouble(_signalled(name, -status))
         if self._trouble is not None:
@@ -264,6 +303,13 @@ class _Watch:
         if last.startswith("bwrap: "):
             return Trouble(f"the sandbox can not be made: {last.removeprefix('bwrap: ')}")
         return Trouble(f"{name} ended with status {status}" + (f": {last}" if last else ""))
+
+
+def duration(seconds: float) -> str:
+    """`90 s`, `15 min`, `2.5 h`."""
+    if seconds < 120:
+        return f"{seconds:g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
 
 
 def _signalled(name: str, number: int) -> str:

@@ -22,6 +22,7 @@ _MOST_HELD = 10_000
 
 class State(StrEnum):
     WORKING = "working"  #: takes frames
+    DISK_FULL = "disk full"  #: finishes what it holds, and takes nothing more until there is room on its disk
     DRAINING = "draining"  #: finishes what it holds and takes nothing more
     ENDED = "ended"  #: has gone, on purpose
 

@@ -31,6 +31,8 @@ from distren.worker.hand import Ending, Holding
 
 log = logging.getLogger(__name__)
 
+_MOST_WARNINGS, _LONGEST_WARNING = 20, 500
+"""lines that an event carries at most, and characters of each"""
 OFFER_AGAIN = 10.0
 """seconds without any reading after which an upload is offered again: its server was restarted"""
 
@@ -86,6 +88,8 @@ class Results:
             permanent=broken.permanent,
             seconds=broken.seconds,
             log=broken.log,
+            memory=broken.memory,
+            processor=broken.processor,
             **self._about(holding),
         )
         self._send(holding, event)
@@ -218,6 +222,9 @@ class Results:
             tarball=tarball,
             seconds=rendered.seconds,
             log=rendered.log,
+            memory=rendered.memory,
+            processor=rendered.processor,
+            warnings=[warning[:_LONGEST_WARNING] for warning in rendered.warnings[:_MOST_WARNINGS]],
             **self._about(holding),
         )
 

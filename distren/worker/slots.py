@@ -15,6 +15,7 @@ from distren.worker.attempt import Broken, Outcome, Rendered, Stopped
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding
 from distren.worker.intake import Intake
+from distren.worker.limits import Limits
 from distren.worker.results import Results
 from distren.worker.room import Pace, ahead
 from distren.worker.sandbox import Sandbox
@@ -37,6 +38,7 @@ class Tools:
     cache: InputCache
     scratch: Scratch
     sandbox: Sandbox
+    bounds: Limits
 
 
 class Slots:
@@ -126,6 +128,7 @@ class Slots:
             skills=tools.skills,
             cache=tools.cache,
             sandbox=tools.sandbox,
+            bounds=tools.bounds,
             folder=folder,
             stop=holding.stop,
             on_progress=progress,

@@ -14,6 +14,7 @@ import pytest
 from distren.renderers.povray import PovRay
 from distren.renderers.protocol import AttemptFailed, Task
 from distren.worker import outputs, process
+from distren.worker.limits import Limits
 from distren.worker.process import Outcome, Stop
 from distren.worker.sandbox import Mode, Sandbox, View
 
@@ -91,7 +92,7 @@ def render(
             view=View(folder=output, temporary=temporary, readable=(inputs, *command.reads)),
             read_line=POVRAY.read_line,
             on_progress=told.append,
-            time_limit=100,
+            limits=Limits(time=100),
             stop=Stop(),
         )
         outputs.check(command, output, outcome)

@@ -16,6 +16,7 @@ import pytest
 from distren.errors import RenderError
 from distren.renderers.protocol import Command, Progress, Trouble
 from distren.worker import process, sandbox
+from distren.worker.limits import Limits
 from distren.worker.process import CENSUS, Outcome, Stop
 from distren.worker.sandbox import Mode, Sandbox, View
 from distren.worker.transcript import KEPT
@@ -57,7 +58,7 @@ def run(
     command: Command,
     folder: Path,
     *,
-    time_limit: float = 60.0,
+    limits: Limits | None = None,
     stop: threading.Event | None = None,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> Outcome:
@@ -67,7 +68,7 @@ def run(
         view=view(folder),
         read_line=read_line,
         on_progress=on_progress,
-        time_limit=time_limit,
+        limits=limits or Limits(time=60.0),
         stop=stop or Stop(),
     )
 
@@ -147,8 +148,8 @@ def test_a_program_that_may_not_be_run_is_named(tmp_path: Path) -> None:
 
 
 def test_a_time_limit_ends_a_program(tmp_path: Path) -> None:
-    outcome = run(shell("exec sleep 100"), tmp_path, time_limit=0.3)
-    assert outcome.timed_out
+    outcome = run(shell("exec sleep 100"), tmp_path, limits=Limits(time=0.3))
+    assert outcome.over
     assert outcome.status is None
     assert outcome.trouble is not None
     assert "limit of 0.3 s" in outcome.trouble.text
@@ -156,13 +157,13 @@ def test_a_time_limit_ends_a_program(tmp_path: Path) -> None:
 
 
 def test_a_program_that_closes_its_output_and_hangs_is_timed_out(tmp_path: Path) -> None:
-    outcome = run(shell("exec sleep 100 >&- 2>&-"), tmp_path, time_limit=0.3)
-    assert outcome.timed_out
+    outcome = run(shell("exec sleep 100 >&- 2>&-"), tmp_path, limits=Limits(time=0.3))
+    assert outcome.over
 
 
 def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    outcome = run(shell("trap '' TERM; while :; do sleep 0.05; done"), tmp_path, time_limit=0.2)
-    assert outcome.timed_out
+    outcome = run(shell("trap '' TERM; while :; do sleep 0.05; done"), tmp_path, limits=Limits(time=0.2))
+    assert outcome.over
     assert process.GRACE <= outcome.seconds < process.GRACE + 5
 
 
@@ -228,7 +229,7 @@ def test_much_output_does_not_eat_memory(tmp_path: Path) -> None:
         view=view(tmp_path),
         read_line=count,
         on_progress=lambda _: None,
-        time_limit=120,
+        limits=Limits(time=120),
         stop=Stop(),
     )
     assert seen == 30_000 * 999 + 10_000_000 + 9

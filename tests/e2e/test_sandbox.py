@@ -17,6 +17,7 @@ from distren.errors import SettingsError
 from distren.renderers.povray import PovRay
 from distren.renderers.protocol import Command, Task
 from distren.worker import process, sandbox
+from distren.worker.limits import Limits
 from distren.worker.process import Outcome, Stop
 from distren.worker.sandbox import Mode, Sandbox, View
 
@@ -47,7 +48,7 @@ def run(view: View, *argv: str, house: Sandbox = CLOSED) -> Outcome:
         view=view,
         read_line=lambda _: None,
         on_progress=lambda _: None,
-        time_limit=60,
+        limits=Limits(time=60),
         stop=Stop(),
     )
 
@@ -119,7 +120,7 @@ def test_a_scene_that_reads_the_machines_users_fails_and_says_so(view: View) -> 
         view=view,
         read_line=povray.read_line,
         on_progress=lambda _: None,
-        time_limit=60,
+        limits=Limits(time=60),
         stop=Stop(),
     )
     assert outcome.trouble is not None
