@@ -26,7 +26,7 @@ from distren.renderers import registry
 from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
-from distren.wire.frames import ReportWanted, Stop
+from distren.wire.frames import Render, ReportWanted, Stop
 from distren.worker import limits, process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding, Stage
@@ -39,6 +39,7 @@ from distren.worker.reports import State
 from distren.worker.results import Results
 from distren.worker.room import ahead, room
 from distren.worker.slots import Slots, Tools
+from distren.worker.warming import Warming
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ STALE = 2.0
 """seconds that a frame may wait here for a slot that is busy for long; then another worker may have it"""
 LEAVE = process.GRACE + 0.5
 """seconds that renders and confirms get at most when everything is given back"""
-_ROOM_AGAIN = 1.1
-"""times the space that must be free, before a worker whose disk was full takes frames again"""
+_ROOM_AGAIN = 100 * 10**6
+"""bytes beyond what must be free, with which a worker whose disk was full takes frames again"""
 _KEPT = timedelta(days=1)
 """how long the beginning of a file stays whose transfer was interrupted"""
 
@@ -148,7 +149,8 @@ class Worker:
         box = lines.mailbox.queue_name
         self._receiver = BlobReceiver(lines.results, lines.mailbox, box, store)
         inputs = InputCache(cache, store, self._receiver.fetch)
-        self._intake = Intake(lines.frames, lines.queue, self.name, self._hand)
+        self._warming = Warming(inputs)
+        self._intake = Intake(lines.frames, lines.queue, self.name, self._hand, on_new=self._warm)
         self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
         bounds = limits.configured(self._settings, Machine().memory)
@@ -231,7 +233,7 @@ class Worker:
             for delivery in self._hand.take_waiting():
                 self._intake.give_back(delivery)
             return True
-        if self._state is State.DISK_FULL and free >= wanted * _ROOM_AGAIN:
+        if self._state is State.DISK_FULL and free >= wanted + min(_ROOM_AGAIN, wanted // 10):
             log.info("worker %s takes frames again: its disk has %s left", self.name, size(free))
             self._state = State.WORKING
             return self._look() or True
@@ -276,6 +278,10 @@ class Worker:
         self._up_since = time.monotonic()
         self._orders.put(_Order.REPORT)
 
+    def _warm(self, render: Render) -> None:
+        if self._hand.is_waiting:  # a slot that is free begins at once
+            self._warming.begin(render)
+
     def _changed(self) -> None:
         self._orders.put(_Order.LOOK)
 
@@ -314,6 +320,7 @@ class Worker:
         self._intake.close()
         for holding in self._hand.holdings():
             holding.end(Ending.GIVEN_BACK)
+        self._warming.close()
         self._receiver.close()
         self._slots.join(LEAVE)
         self._scratch.remove_all()

@@ -209,6 +209,11 @@ class Hand:
             return list(self._held.values())
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether a frame waits for a slot."""
+        return bool(self._waiting)
+
+    @property
     def is_empty(self) -> bool:
         return not self._held
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from collections.abc import Callable
 from functools import partial
 
 from distren import failpoints
@@ -17,9 +18,13 @@ log = logging.getLogger(__name__)
 
 
 class Intake:
-    """The consumers of a worker on its class queue. Any thread may call anything."""
+    """The consumers of a worker on its class queue. Any thread may call anything.
 
-    def __init__(self, link: Link, queue: str, worker: str, hand: Hand) -> None:
+    `on_new` is told of each frame that is new in the hand, in the link's thread.
+    """
+
+    def __init__(self, link: Link, queue: str, worker: str, hand: Hand, *, on_new: Callable[[Render], None]) -> None:
+        self._on_new = on_new
         self._link, self._queue, self._worker, self._hand = link, queue, worker, hand
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
@@ -93,8 +98,11 @@ class Intake:
             self._owners[delivery.session, delivery.tag] = tag
             if tag in self._consumers:
                 self._consumers[tag] = delivery
-            if self._hand.receive(render, delivery) is Receipt.SUPERFLUOUS:
+            receipt = self._hand.receive(render, delivery)
+            if receipt is Receipt.SUPERFLUOUS:
                 self.acknowledge(delivery)
+        if receipt is Receipt.NEW:
+            self._on_new(render)
 
     # -- with the lock held ------------------------------------------------------------------------------------------
 

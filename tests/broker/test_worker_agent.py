@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import shutil
+import tempfile
 import threading
 import time
 import zlib
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pytest
+from pydantic import ByteSize
 
 from distren.amqp import topology
 from distren.amqp.link import Consumer, Delivery, Link
@@ -74,7 +78,8 @@ class Farm:
     """The server's side of a virtual host, and the workers that a test starts."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.folder = url, folder
+        self.url = url
+        self.folder = self.data = folder
         self.store = BlobStore(folder / "server", durable=False)
         self.heard: queue.Queue[Message] = queue.Queue()
         self.kept: list[Message] = []
@@ -102,10 +107,13 @@ class Farm:
         listed = [ManifestFile(path=path, digest=blob.digest, size=blob.size) for path, blob in blobs.items()]
         return self.store.put(Manifest(files=listed).encode())
 
-    def worker(self, *, sandbox: Literal["on", "off"] = "on", **more: Any) -> Worker:
+    def worker(self, *, sandbox: Literal["on", "off"] = "on", free_space: int = 0, **more: Any) -> Worker:
         """A worker that takes frames, in a thread; its renders may read the test's folder."""
         arguments: dict[str, Any] = {"slots": 1, "adapters": {"shell": Shell()}, "broker_url": self.url} | more
-        made = Worker(Settings(data=self.folder, sandbox=sandbox, sandbox_shared=(self.folder,)), **arguments)
+        settings = Settings(
+            data=self.data, sandbox=sandbox, sandbox_shared=(self.folder,), free_space=ByteSize(free_space)
+        )
+        made = Worker(settings, **arguments)
         errors: list[BaseException] = []
 
         def run() -> None:
@@ -252,6 +260,58 @@ def test_a_frame_over_its_time_limit_is_stopped(farm: Farm) -> None:
     farm.worker()
     farm.render(1, "sleep 60", time_limit=0.3)
     assert farm.next(Failed).reason == "rendered longer than its limit of 0.3 s"
+
+
+def test_a_frame_over_another_limit_says_which_and_what_it_used(farm: Farm) -> None:
+    farm.worker()
+    farm.render(1, "exec sleep 60", silence_limit=0.3)
+    farm.render(2, "while :; do head -c 1000000 /dev/zero >>big; done", output_limit=20_000_000)
+    for _ in range(2):
+        failed = farm.next(Failed)
+        assert failed.reason.startswith("said nothing for 0.3 s" if failed.frame == 1 else "wrote ") or (
+            "larger than its limit of 20 MB" in failed.reason
+        )
+        assert failed.memory > 100_000
+        assert failed.processor > 0
+
+
+def test_a_worker_with_a_full_disk_takes_nothing_until_there_is_room(farm: Farm) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:  # a disk that only this test fills
+        farm.data = Path(name)
+        free = shutil.disk_usage(farm.data).free
+        large = min(free // 4, 256 * 2**20)
+        farm.worker(free_space=free - large)
+        farm.next(Report, lambda report: report.state == "working")
+        ballast = farm.data / "ballast"
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 2 * large)
+        assert farm.next(Report, lambda report: report.state == "disk full").room == 0
+        farm.render(1, "echo x >out")
+        assert not [message for message in farm.kept if isinstance(message, Started)]
+        assert farm.waiting() == 1
+        ballast.unlink()
+        assert farm.next(Completed).frame == 1
+        farm.next(Report, lambda report: report.state == "working")
+        farm.workers[0][0].give_back()
+        until(lambda: farm.has_ended(farm.workers[0][0]))
+
+
+def test_the_inputs_of_the_next_frame_are_fetched_while_this_one_renders(farm: Farm) -> None:
+    farm.worker()
+    for frame in range(20):  # short frames, so that the worker takes some ahead
+        farm.render(frame, "echo x >out")
+    farm.next(Report, lambda report: report.room > 1)
+    for _ in range(20):
+        farm.next(Completed)
+    go = farm.folder / "go"
+    farm.render(30, f"while [ ! -e {go} ]; do sleep 0.02; done; echo x >out")
+    farm.next(Started, lambda started: started.frame == 30)
+    other = farm.seed({"distrenjob.xml": b"<job/>", "input": b"of the next job"})
+    farm.render(1, 'cat "$2/input" >out', job=2, manifest=fields.Blob.of(other))
+    until(lambda: (farm.data / "worker" / "inputs" / other.digest / "input").exists())
+    assert not [message for message in farm.kept if isinstance(message, Completed)]
+    go.touch()
+    assert {farm.next(Completed).job for _ in range(2)} == {1, 2}
 
 
 def test_a_missing_input_fails_the_frame_but_not_for_good(farm: Farm) -> None:

@@ -100,7 +100,8 @@ def test_the_processes_of_an_attempt_are_counted_together(view: View) -> None:
 
 
 def test_a_scene_that_eats_memory_is_ended(view: View) -> None:
-    text = "#declare A = array[20000000]; #declare I = 0; #while (I < 20000000) #declare A[I] = <I, I, I, I>; #declare I = I + 1; #end"
+    fill = "#declare A[I] = <I, I, I, I>; #declare I = I + 1;"
+    text = f"#declare A = array[20000000]; #declare I = 0; #while (I < 20000000) {fill} #end"
     assert "more than its limit of 100 MB" in why(scene(view, text, memory=100 * MB))
 
 

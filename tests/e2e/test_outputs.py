@@ -61,6 +61,41 @@ def test_a_good_exit_code_is_not_enough(tmp_path: Path) -> None:
         outputs.check(expecting("a.png"), tmp_path, GOOD)
 
 
+def flat(path: Path, *values: float, kind: str = "uint8") -> None:
+    """A picture that has the same colour all over."""
+    pixels = numpy.full((4, 6, len(values)), values, dtype={"uint8": numpy.uint8, "float": numpy.float32}[kind])
+    target = OpenImageIO.ImageOutput.create(str(path))
+    spec = OpenImageIO.ImageSpec(6, 4, len(values), kind)
+    target.open(str(path), spec)
+    target.write_image(pixels)
+    target.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "said"),
+    [
+        ((0, 0, 0), "uint8", "a.exr is black all over"),
+        ((0, 0, 0, 1), "float", "a.exr is black all over"),
+        ((1, 1, 1, 0), "float", "a.exr is empty: all of it is transparent"),
+        ((1, float("nan"), 1), "float", "a.exr holds pixels that are no numbers (NaN or infinite)"),
+        ((1, 0, 0), "float", None),
+        ((0, 0, 1, 1), "float", None),
+    ],
+)
+def test_a_picture_that_shows_nothing_is_told_and_does_not_fail(
+    tmp_path: Path, values: tuple[float, ...], kind: str, said: str | None
+) -> None:
+    flat(tmp_path / "a.exr", *values, kind=kind)
+    assert outputs.check(expecting("a.exr"), tmp_path, GOOD) == (() if said is None else (said,))
+
+
+def test_an_image_must_have_the_channels_that_are_expected(tmp_path: Path) -> None:
+    flat(tmp_path / "a.png", 9, 9, 9)
+    file = ExpectedFile(name="a.png", image=True, channels=4)
+    with pytest.raises(AttemptFailed, match="3 channels instead of 4"):
+        outputs.check(Command(argv=("render",), outputs=(file,)), tmp_path, GOOD)
+
+
 def test_trouble_of_a_run_is_passed_on_with_its_permanence(tmp_path: Path) -> None:
     outcome = Outcome(status=1, trouble=Trouble("line 3: no", permanent=True), seconds=1.0, log=b"")
     with pytest.raises(AttemptFailed, match="line 3: no") as caught:
