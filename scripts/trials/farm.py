@@ -81,6 +81,10 @@ class TrialFarm:
             self.boot = time.monotonic() - began
             yield self
 
+    @property
+    def services(self) -> list[Supervised]:
+        return [self.server, *self.workers]
+
     def client(self, *, direct: bool = False) -> Farm:
         """A connection to the farm, through the client's proxy unless `direct`. Raises DistrenError."""
         return Farm(broker=self._url if direct else self.url("client"), data=self.folder / "client")
