@@ -113,6 +113,8 @@ class Proxy:
         self._pairs.add(pair)
         try:
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        except asyncio.CancelledError:  # the end of all proxies; a stream's own callback must not meet this
+            pass
         finally:
             self._pairs.discard(pair)
             for each in pair:
