@@ -172,7 +172,7 @@ class TrialFarm:
 
     def _close(self) -> None:
         """End all services at once: one by one each would take its time."""
-        threads = [threading.Thread(target=one.close) for one in (self.server, *self.workers)]
+        threads = [threading.Thread(target=one.close) for one in self.services]
         for thread in threads:
             thread.start()
         for thread in threads:
