@@ -25,8 +25,11 @@ MEETS = frozenset(
     kind for kind in Kind if kind.endswith(("worker", "broker", "client")) and not kind.startswith("fill")
 )
 """It has no server, and keeps nothing on a worker's disk."""
-_SETTLED = 40.0
-"""seconds without any rendering after which nothing more is to be expected"""
+_SETTLED = 60.0
+"""seconds without any rendering and any fault after which nothing more is to be expected: its workers wait up to half
+a minute before they connect again"""
+_STUCK = 240.0
+"""seconds without any rendering after which no further fault will come either"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +120,13 @@ def _wait_settled(
 ) -> None:
     """Until all tasks are accepted, all faults over and nothing is rendered any more."""
     begun = renderlog.Counter(farm.render_log).begun
-    last, moved, told = -1, time.monotonic(), time.monotonic()
-    while producer.poll() is None or disturbing.is_alive() or time.monotonic() - moved < _SETTLED:
+    last, moved, peace, told = -1, time.monotonic(), time.monotonic(), time.monotonic()
+    while producer.poll() is None or time.monotonic() - max(moved, peace) < _SETTLED:
         if (now := begun()) != last:
             last, moved = now, time.monotonic()
-        if time.monotonic() - moved > 4 * _SETTLED:
+        if disturbing.is_alive():
+            peace = time.monotonic()
+        if time.monotonic() - moved > _STUCK:
             return
         if time.monotonic() - told > 15:
             told = time.monotonic()
