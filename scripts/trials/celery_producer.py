@@ -43,7 +43,7 @@ def main(folder: Path, frames: int) -> None:
         for number in range(1, frames + 1):
             while not pace.is_due(number):
                 time.sleep(0.2)
-            log.write(json.dumps({"frame": number, "task": send(str(folder / "scene.scripted"), number)}) + "\n")
+            log.write(json.dumps({"frame": number, "task": send(str(folder / "scene.trial"), number)}) + "\n")
 
 
 def send(scene: str, number: int) -> str:

@@ -1,4 +1,4 @@
-"""The Celery application of a trial: its task runs the program of the scripted renderer, its result is in a database.
+"""The Celery application of a trial: its task runs the program of the trial renderer, its result is in a database.
 
 TRIAL_CELERY names the settings: `defaults`, or `late`, what Celery's documents advise where tasks must not be lost.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from celery import Celery
 
-PROGRAM = Path(__file__).parent / "renderer" / "scripted_program.py"
+PROGRAM = Path(__file__).parent / "renderer" / "trial_program.py"
 app = Celery(
     "trial",
     broker=os.environ["DISTREN_BROKER"],

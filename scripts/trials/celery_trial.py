@@ -100,7 +100,7 @@ def _producer(farm: CeleryFarm, course: Course) -> Iterator[subprocess.Popen[byt
     """A client of its own process that sends a task for each frame, and writes down what was accepted."""
     jobs = farm.folder / "jobs"
     jobs.mkdir()
-    (jobs / "scene.scripted").write_text(json.dumps({"token": "celery", "seconds": course.seconds}), "utf-8")
+    (jobs / "scene.trial").write_text(json.dumps({"token": "celery", "seconds": course.seconds}), "utf-8")
     process = subprocess.Popen(
         [sys.executable, "-m", "trials.celery_producer", str(jobs), str(course.frames)],
         env=farm.environment("client"),

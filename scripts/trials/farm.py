@@ -164,7 +164,7 @@ class TrialFarm:
         self.server = self._service("server", "server", "--server", SERVER, prefix=self.size.server_prefix)
         for number in range(1, self.size.workers + 1):
             name = worker_name(number)
-            flags = ["--slots", str(self.size.slots), "--name", name, "--renderers", "scripted"]
+            flags = ["--slots", str(self.size.slots), "--name", name, "--renderers", "trial"]
             self.workers.append(self._service(name, "worker", *flags, prefix=self.size.worker_prefix))
         stack.callback(self._close)
         for service in (self.server, *self.workers):

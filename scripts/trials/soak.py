@@ -111,7 +111,7 @@ def _work(farm: TrialFarm, seconds: float, rate: float) -> tuple[int, Samples]:
 
 
 def _job(farm: TrialFarm, client: Farm, number: int) -> None:
-    scene = farm.folder / "scene" / "scene.scripted"
+    scene = farm.folder / "scene" / "scene.trial"
     scene.parent.mkdir(exist_ok=True)
     scene.write_text(json.dumps({"token": f"soak-{number}", "seconds": SECONDS}), "utf-8")
     job = client.submit(scene, frames=f"1-{FRAMES}")
