@@ -67,6 +67,8 @@ class ExpectedFile:
 class Command:
     """How to run the program: its arguments (the first is the program), what is added to its environment.
 
+    `reads` are folders and files that the program needs to read beside the system's own, the folder that it is in, and
+    the task's: in the worker's sandbox it sees no others.
     `outputs` are the files that must be there afterwards; `good_statuses` are the exit codes that mean success.
     `wraps_at`: the program breaks long lines after that many characters, and a line that goes on begins with a blank,
     or follows one that is full; the worker joins them before anybody reads them.
@@ -74,6 +76,7 @@ class Command:
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    reads: tuple[Path, ...] = ()
     outputs: tuple[ExpectedFile, ...] = ()
     good_statuses: frozenset[int] = frozenset({0})
     wraps_at: int | None = None
