@@ -54,6 +54,10 @@ class Settings(BaseSettings):
         default_factory=dict, description="the programs of renderers by the renderer's name, where PATH does not say"
     )
 
+    commands: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="programs that jobs may name, in TOML only: docs/how-to/offer-a-command.md"
+    )
+
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.data / 'server' / 'distren.db'}"

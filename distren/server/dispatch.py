@@ -15,6 +15,7 @@ from distren.amqp.topology import FRAMES
 from distren.domain.frame import Frame
 from distren.domain.job import Blob
 from distren.domain.states import FrameState
+from distren.renderers import registry
 from distren.server.fleet import Fleet, WorkerClass
 from distren.server.lifecycle import Lifecycle
 from distren.storage import dependencies
@@ -68,7 +69,7 @@ def fill(connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: flo
 
 
 def _can(one: WorkerClass, job: Job) -> bool:
-    return one.pool == job.pool and job.renderer in one.renderers
+    return one.pool == job.pool and registry.capability(job.renderer, job.settings) in one.renderers
 
 
 def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = ()) -> Render:

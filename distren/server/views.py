@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from distren.domain.states import FrameState, JobState
+from distren.renderers import registry
 from distren.server.fleet import Fleet, Seen
 from distren.storage.attempts import AttemptRecord
 from distren.storage.files import File
@@ -52,8 +53,9 @@ def why_waiting(job: Job, fleet: Fleet, now: float) -> str:
     if job.state is JobState.PAUSED:
         return f"paused: 'distren resume {job.id}' lets it go on"
     waits = job.state is JobState.ACTIVE and job.counts[FrameState.READY] + job.counts[FrameState.QUEUED]
-    if waits and not fleet.can_render(job.renderer, job.pool, now):
-        return f"no worker of pool '{job.pool}' can run '{job.renderer}' now: start one with 'distren-worker'"
+    wanted = registry.capability(job.renderer, job.settings)
+    if waits and not fleet.can_render(wanted, job.pool, now):
+        return f"no worker of pool '{job.pool}' can run '{wanted}' now: start one with 'distren-worker'"
     blocked = job.counts[FrameState.BLOCKED]
     if blocked and blocked == job.counts.open:
         return f"{blocked} frames wait for other frames: 'distren frames {job.id}' says for which"

@@ -135,7 +135,7 @@ def _run(
         command,
         sandbox=sandbox,
         view=view,
-        read_line=adapter.read_line,
+        read_line=command.read_line or adapter.read_line,
         on_progress=on_progress,
         time_limit=time_limit,
         stop=stop,

@@ -1,4 +1,4 @@
-"""Finds the files that a Mitsuba scene names: what it includes, and meshes, textures and whatever else lies beside it."""
+"""Finds the files that a Mitsuba scene names: what it includes, meshes, textures and whatever else lies beside it."""
 
 from __future__ import annotations
 
@@ -116,6 +116,8 @@ def _parsed(path: Path) -> etree._Element:
         with path.open("rb") as file:
             return etree.fromstring(file.read(_LARGEST), parser)
     except etree.XMLSyntaxError as error:
-        raise SceneError(f"{path.name} line {error.position[0] or 1}: this is no well-formed XML: {error.msg}") from error
+        raise SceneError(
+            f"{path.name} line {error.position[0] or 1}: this is no well-formed XML: {error.msg}"
+        ) from error
     except OSError as error:
         raise SceneError(f"'{path}' can not be read: {error.strerror}") from error

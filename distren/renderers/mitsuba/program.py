@@ -21,7 +21,8 @@ def main() -> int:
     drjit.set_thread_count(0)  # the calling thread alone: a worker starts as many processes as there is room for
     mi.set_log_level(mi.LogLevel.Info)  # it says how far it is
     try:
-        scene = mi.load_file(order["scene"], **_parameters(order))
+        parameters: Any = _parameters(order)
+        scene = mi.load_file(order["scene"], **parameters)
         sensor = _sensor(scene, order)
         integrator = _integrator(scene, order)
     except Exception as error:  # Mitsuba raises RuntimeError, ValueError and its own
@@ -38,7 +39,7 @@ def main() -> int:
 
 def _fail(kind: str, error: Exception) -> int:
     text = re.sub(r"^\[[^\]]*\] ", "", " ".join(str(error).split()))  # Mitsuba's own place in its source
-    print(f"{kind} error: {text or type(error).__name__}", flush=True)
+    print(f"{kind} error: {text or type(error).__name__}", flush=True)  # noqa: T201 - this is how the worker hears it
     return 1
 
 
