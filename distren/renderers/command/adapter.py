@@ -111,7 +111,7 @@ class ListedCommands:
         argv = (one.program, *(filling.filled(argument) for argument in one.arguments))
         outputs = tuple(ExpectedFile(name=file, image=Path(file).suffix.lower() in IMAGES) for file in names)
         # what a line means depends on the command, and `read_line` is asked without knowing which one it is of
-        return Command(argv=argv, outputs=outputs, read_line=_Lines(one).read)
+        return Command(argv=argv, outputs=outputs, reads=one.reads, read_line=_Lines(one).read)
 
     def _plain(self, one: Listed, task: Task) -> dict[str, str]:
         places = set(one.places())

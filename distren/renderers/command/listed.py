@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -47,6 +48,7 @@ class Listed(BaseModel):
     program: str
     arguments: tuple[str, ...] = ()
     outputs: tuple[str, ...] = Field(min_length=1)
+    reads: tuple[Path, ...] = ()
     about: str = ""
     version: str | None = Field(default=None, pattern=r"[\w.]{1,40}")
     progress: str | None = None

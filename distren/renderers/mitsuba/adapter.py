@@ -81,7 +81,7 @@ class Mitsuba:
         width, height = tile[2:] if tile else (task.width, task.height)
         outputs = (ExpectedFile(name=name, image=True, width=width, height=height) for name in names)
         argv = (program or sys.executable, "-I", str(PROGRAM), json.dumps(order))
-        return Command(argv=argv, outputs=tuple(outputs))
+        return Command(argv=argv, outputs=tuple(outputs), reads=_reads(program))
 
     def read_line(self, line: str) -> Progress | Trouble | None:
         if done := _BAR.match(line):
@@ -89,6 +89,13 @@ class Mitsuba:
         if wrong := re.fullmatch(r"(scene|render) error: (.*)", line):
             return Trouble(wrong[2], permanent=wrong[1] == "scene")
         return None
+
+
+def _reads(program: str | None) -> tuple[Path, ...]:
+    """What another Python than the worker's needs: itself, and where it is a virtual environment, the one below."""
+    if program is None:
+        return ()
+    return (PROGRAM, Path(program).absolute().parents[1], Path(program).resolve().parents[1])
 
 
 def _number(settings: Mapping[str, str], name: str) -> int | None:
