@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distren.errors import InputError
@@ -13,6 +13,7 @@ from distren.renderers.tiles import Grid
 SIDE = st.integers(1, 200)
 
 
+@settings(deadline=None)  # a loaded machine
 @given(width=SIDE, height=SIDE, columns=st.integers(1, 20), rows=st.integers(1, 20))
 def test_tiles_cover_each_pixel_once(width: int, height: int, columns: int, rows: int) -> None:
     grid = Grid(columns=min(columns, width), rows=min(rows, height))
