@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     programs: dict[str, str] = Field(
         default_factory=dict, description="the programs of renderers by the renderer's name, where PATH does not say"
     )
+    blender_scripts: bool = Field(
+        default=False, description="whether workers let a .blend run the Python scripts that it holds"
+    )
 
     @property
     def database_url(self) -> str:
