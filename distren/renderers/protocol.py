@@ -71,6 +71,8 @@ class ExpectedFile:
 class Command:
     """How to run the program: its arguments (the first is the program), what is added to its environment.
 
+    `reads` are folders and files that the program needs to read beside the system's own, the folder that it is in, and
+    the task's: in the worker's sandbox it sees no others.
     `outputs` are the files that must be there afterwards; `good_statuses` are the exit codes that mean success.
     `request`: where it is given, the program stays and renders one frame after the other: commands that are alike but
     for their requests and outputs may be rendered by one process. It gets each request as a line of JSON, and answers
@@ -81,6 +83,7 @@ class Command:
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    reads: tuple[Path, ...] = ()
     outputs: tuple[ExpectedFile, ...] = ()
     good_statuses: frozenset[int] = frozenset({0})
     request: Mapping[str, Any] | None = None

@@ -66,7 +66,7 @@ class PovRay:
         argv = (program or self.name, *plan.arguments())
         width, height = plan.size
         output = ExpectedFile(name=plan.output_name, image=True, width=width, height=height)
-        return Command(argv=argv, outputs=(output,), environment=plan.environment, wraps_at=WRAP)
+        return Command(argv=argv, outputs=(output,), environment=plan.environment, reads=(_PLAIN_INI,), wraps_at=WRAP)
 
     def read_line(self, line: str) -> Progress | Trouble | None:
         if line.startswith("Rendered "):
