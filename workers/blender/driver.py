@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -37,7 +36,6 @@ _LISTED = 8
 
 
 def main() -> None:
-    _die_with_the_worker()
     plan = json.loads(sys.argv[sys.argv.index("--") + 1])
     with socket.socket(fileno=os.dup(0)) as channel:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -47,11 +45,6 @@ def main() -> None:
             _flush()
             channel.sendall(json.dumps(answer).encode() + b"\n")
     os._exit(0)  # bpy may crash when it is taken down
-
-
-def _die_with_the_worker() -> None:
-    """Also where nothing else sees to it, and though a render does not look at the socket."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _attempt(work) -> dict | None:
@@ -100,7 +93,7 @@ def _check_drivers() -> None:
     if blocked:
         raise Unusable(
             f"the scene is driven by Python ({blocked[0]}), which this worker does not run: its owner can allow it "
-            "with the setting blender_scripts; or go without with the setting scripts=ignore"
+            "with the setting scene_scripts; or go without with the setting scripts=ignore"
         )
 
 
