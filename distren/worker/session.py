@@ -21,6 +21,8 @@ from distren.worker.sandbox import Sandbox, View
 
 LONGEST_ANSWER = 2**22
 """bytes"""
+_END_WITHIN = 2.0
+"""seconds that a program gets to end after it has closed its end of the line"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class Session:
         """Whether it can render what `command` wants."""
         mine, theirs = self._command, command
         alike = (mine.argv, mine.environment) == (theirs.argv, theirs.environment)
-        return alike and not self.is_over and not select.select([self._child.life], [], [], 0)[0]
+        return alike and not self.is_over and bool(self._child.members())
 
     def render(
         self,
@@ -122,9 +124,15 @@ class Session:
                 self._rest = rest
                 return line
             if not data or len(self._rest) > LONGEST_ANSWER:
-                watch.follow(deadline, stop)
-                break
+                return self._silent(closed=not data)
         return None
+
+    def _silent(self, *, closed: bool) -> bytes | None:
+        """What to make of a program that can not answer any more: None where it has ended, as most of them have."""
+        if select.select([self._child.life], [], [], _END_WITHIN)[0]:
+            return None
+        what = "has closed its end of the line" if closed else "has answered more than it may"
+        return json.dumps({"trouble": f"{Path(self._command.argv[0]).name} {what}"}).encode()
 
     def _ended(self, watch: Watch, began: float, time_limit: float) -> Outcome:
         self._is_running = False

@@ -44,13 +44,16 @@ def references() -> Iterator[Reference]:
 
 
 def python_drivers() -> list[str]:
-    """What is driven by Python expressions that Blender does not evaluate by itself: `<owner> <property>`."""
+    """What is driven by Python expressions that Blender has not evaluated, since scripts are off: `<owner> <property>`.
+
+    Harmless ones (arithmetic, sin(frame)) it evaluates all the same.
+    """
     found = []
     for block in _all_blocks():
         data = getattr(block, "animation_data", None)
         for curve in data.drivers if data is not None else ():
             driver = curve.driver
-            if driver.type == "SCRIPTED" and not driver.is_simple_expression:
+            if driver.type == "SCRIPTED" and not driver.is_simple_expression and not driver.is_valid:
                 found.append(f"{block.name} {curve.data_path}")
     return found
 

@@ -41,11 +41,11 @@ _NOT_PASSES = frozenset(("Image", "Alpha"))
 
 def enable(scene, settings: dict, name: str) -> None:
     """Switch on the passes that the settings name, and have them written to a file each where they say so."""
-    wanted = [name for name in settings.get("passes", "").split(",") if name]
+    wanted = [one for one in settings.get("passes", "").split(",") if one]
     layers = [layer for layer in scene.view_layers if layer.use]
     for layer in layers:
-        for name in wanted:
-            setattr(layer, NAMES[name], True)
+        for one in wanted:
+            setattr(layer, NAMES[one], True)
     if settings.get("pass_files") == "separate":
         _separate(scene, layers, name)
 
