@@ -1,6 +1,6 @@
 """Reads the beginning of a .blend without Blender: the version that wrote it, and the frame range.
 
-Source: Blender's own `doc/blender_file_format` (file header, file-block headers). The block REND holds the first and the
+Source: Blender's own `doc/blender_file_format` (file header, file-block headers). The block REND holds the first and
 last frame of the scene that is open, two 32-bit integers, so that other programs need not read more.
 """
 
