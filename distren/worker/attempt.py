@@ -7,7 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from distren.domain.job import Blob
@@ -110,8 +110,9 @@ def _make(
                     output=folder / "output",
                     slot=place.number,
                     scripts=skills.scripts,
+                    content=tuple(render.content),
                 )
-                command = adapter.command(task, skills.programs.get(render.renderer))
+                command = outputs.expected(adapter.command(task, skills.programs.get(render.renderer)), render)
                 view = View(
                     folder=folder / "output",
                     temporary=folder / "tmp",
@@ -162,7 +163,7 @@ def _run(
             time_limit=time_limit,
             stop=stop,
         )
-        ended, command = answered.outcome, replace(command, outputs=(*command.outputs, *answered.files))
+        ended, command = answered.outcome, outputs.with_found(command, answered.files)
     if ended.stopped:
         return Stopped()
     text = compressed(ended.log)

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from distren.domain.job import Blob
 from distren.errors import OutputError, TarballError
 from distren.renderers.protocol import AttemptFailed, Command, ExpectedFile
 from distren.tarballs.writer import Member, write_tarball
+from distren.wire.frames import Render
 from distren.worker.process import Outcome
+
+
+def expected(command: Command, render: Render) -> Command:
+    """The command with the files that the job expects of the frame beyond those that the renderer does."""
+    wanted = {file.name: file for file in command.outputs}
+    for more in render.outputs:
+        wanted[more.path] = ExpectedFile(name=more.path, image=more.image, width=more.width, height=more.height)
+    return replace(command, outputs=tuple(wanted.values()))
+
+
+def with_found(command: Command, found: Iterable[ExpectedFile]) -> Command:
+    """The command with the files that its program says it has written, where it did not expect them anyway."""
+    files = {file.name: file for file in (*found, *command.outputs)}
+    return replace(command, outputs=tuple(files.values()))
 
 
 def check(command: Command, folder: Path, outcome: Outcome) -> None:
