@@ -58,6 +58,7 @@ def blend5(first: int, last: int) -> bytes:
         (zstandard.compress(blend(3, 40)[:50]) + zstandard.compress(blend(3, 40)[50:]), (3, 4), True),
         (blend5(3, 40), (5, 0), False),
     ],
+    ids=("plain", "big-endian", "gzip", "zstandard", "5"),
 )
 def test_the_frame_range_is_read_from_a_header(
     tmp_path: Path, data: bytes, version: tuple[int, int], compressed: bool
@@ -68,7 +69,9 @@ def test_the_frame_range_is_read_from_a_header(
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"#!/bin/sh", blend(1, 2)[:40], gzip.compress(blend(1, 2))[:30], b"BLENDER-v304"]
+    "data",
+    [b"", b"#!/bin/sh", blend(1, 2)[:40], gzip.compress(blend(1, 2))[:30], b"BLENDER-v304"],
+    ids=("empty", "another", "cut", "cut and compressed", "header only"),
 )
 def test_what_is_no_whole_blend_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.blend").write_bytes(data)
