@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from distren.amqp.link import Link
 from distren.domain.states import FrameState
-from distren.server import dispatch
+from distren.server import deletion, dispatch
 from distren.server.changes import Changed
 from distren.server.fleet import SILENT_AFTER
 from distren.server.lifecycle import Event, Lifecycle
@@ -79,6 +79,8 @@ class Turns:
             owed = outbox.add(connection, owing)
             self._relay.settle(connection)
             self._save_workers(connection, tick=tick)
+            if state.sweeping:
+                state.sweeping = deletion.remove_some(connection)
         for queue in emptied:
             self._link.purge(queue)
         self._relay.send(owed)
@@ -87,7 +89,8 @@ class Turns:
             self._count_queues()
 
     def _committed(self, changes: list[Changed], now: float) -> None:
-        self.wanted = self._withdraw_all = False
+        self._withdraw_all = False
+        self.wanted = self._state.sweeping
         self._state.changed += changes
         while self._retries and self._retries[0] <= now:
             heapq.heappop(self._retries)
