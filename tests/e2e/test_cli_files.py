@@ -118,7 +118,8 @@ def test_files_are_listed_by_id_and_each_can_be_fetched_alone(
         assert farm.distren("show", one["url"], "--json").json["url"] == one["url"]
     bundle = next(one for one in listed if one["kind"] == "bundle")
     assert farm.distren("fetch", bundle["url"], "-o", "in/", cwd=tmp_path).code == 0
-    assert len(tarfile.open(tmp_path / "in" / "bundle.tar").getnames()) == 6
+    with tarfile.open(tmp_path / "in" / "bundle.tar") as tarball:
+        assert len(tarball.getnames()) == 6
     assert farm.distren("fetch", f"{finished}/frame/3", "-o", "three", cwd=tmp_path).code == 0
     assert [path.name for path in (tmp_path / "three").iterdir()] == ["ball3.png"]
     assert farm.distren("fetch", f"{finished}/file/1", "-o", "x", "--partial", cwd=tmp_path).code == 3

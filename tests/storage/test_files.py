@@ -117,49 +117,69 @@ def test_a_job_that_goes_on_is_deleted_by_force_only(farm: Farm) -> None:
     assert farm.submit(frames="1") > job
 
 
-STEPS = st.lists(st.sampled_from(["submit", "roll back", "delete", "sweep", "restart", "render", "retry"]), max_size=30)
+class Ids:
+    """Jobs that come and go, and every file id that was ever seen."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.farm, self.engine = Farm(engine), engine
+        self.seen: dict[int, dict[int, files.File]] = {}
+        with engine.begin() as connection:
+            self.highest = max((job.id for job in job_rows.newest(connection, before=None, limit=9)), default=-1)
+
+    def submit(self) -> None:
+        job = self.farm.submit(frames="7,3")
+        assert job > self.highest
+        self.highest = job
+        self.seen[job] = {}
+
+    def roll_back(self) -> None:
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            add_job(connection)
+            transaction.rollback()
+
+    def restart(self) -> None:
+        self.engine.dispose()
+        self.farm = Farm(self.engine)
+
+    def sweep(self) -> None:
+        swept(self.farm)
+
+    def delete(self) -> None:
+        if self.seen:
+            job = next(iter(self.seen))
+            delete(self.farm, job, force=True)
+            del self.seen[job]
+
+    def render(self) -> None:
+        renders = self.farm.dispatch()
+        self.farm.apply(*(completed(one.job, one.frame, issue=one.issue, name=token()) for one in renders))
+
+    def retry(self) -> None:
+        for job in self.seen:
+            if self.farm.job(job).state is JobState.DONE:
+                self.farm.change(lambda lifecycle, job=job: lifecycle.retry(job, [range(10)]))  # type: ignore[misc]
+
+    def check(self) -> None:
+        """What was seen once is still there and the same."""
+        for job, before in self.seen.items():
+            now = {file.id: file for file in listed(self.farm, job)}
+            assert before.items() <= now.items()
+            self.seen[job] = now
+
+
+STEPS = ("submit", "roll_back", "restart", "sweep", "delete", "render", "retry")
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=STEPS)
+@given(steps=st.lists(st.sampled_from(STEPS), max_size=30))
 def test_no_id_is_given_twice_whatever_happens(engine: Engine, steps: list[str]) -> None:
-    farm = Farm(engine)
-    jobs: dict[int, dict[int, files.File]] = {}
-    gone: set[int] = set()
-    with engine.begin() as connection:
-        gone |= {job.id for job in job_rows.newest(connection, before=None, limit=1_000)}
-    highest = max(gone, default=-1)
+    ids = Ids(engine)
     for step in ["submit", *steps, "submit"]:
-        there = [job for job in jobs if job not in gone]
-        if step == "submit":
-            job = farm.submit(frames="7,3")
-            assert job > highest
-            highest = job
-            jobs[job] = {}
-        elif step == "roll back":
-            with farm.engine.connect() as connection, connection.begin() as transaction:
-                add_job(connection)
-                transaction.rollback()
-        elif step == "restart":
-            farm = Farm(engine)
-            engine.dispose()
-        elif step == "sweep":
-            swept(farm)
-        elif there and step == "delete":
-            delete(farm, there[0], force=True)
-            gone.add(there[0])
-        elif there and step == "render":
-            renders = farm.dispatch()
-            farm.apply(*(completed(one.job, one.frame, issue=one.issue, name=token()) for one in renders))
-        elif there and farm.job(there[-1]).state is JobState.DONE:
-            farm.change(lambda lifecycle, job=there[-1]: lifecycle.retry(job, [range(10)]))  # type: ignore[misc]
-        for job in set(jobs) - gone:
-            now = {file.id: file for file in listed(farm, job)}
-            assert jobs[job].items() <= now.items()
-            jobs[job] = now
-    for job in set(jobs) - gone:
-        delete(farm, job, force=True)
-    swept(farm)
+        getattr(ids, step)()
+        ids.check()
+    while ids.seen:
+        ids.delete()
+    ids.sweep()
 
 
 def test_concurrent_submits_get_ids_of_their_own(engine: Engine) -> None:
