@@ -16,10 +16,11 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from distren import failpoints
 from distren.amqp import topology
 from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import PATIENCE, BlobReceiver
-from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.link import HEARTBEAT, Consumer, Delivery, Link
 from distren.amqp.mailbox import Mailbox
 from distren.amqp.publisher import Outgoing
 from distren.domain.job import Blob
@@ -51,12 +52,22 @@ class _Pull:
 class BlobService:
     """Serves the queue distren.blobs from threads of its own, between `start` and `stop`."""
 
-    def __init__(self, broker_url: str, server_name: str, store: BlobStore, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        broker_url: str,
+        server_name: str,
+        store: BlobStore,
+        *,
+        patience: float = PATIENCE,
+        heartbeat: int = HEARTBEAT,
+    ) -> None:
         """`patience`: seconds without a byte after which the sender of a blob is given up."""
         self._store, self._patience = store, patience
         own = topology.server_queue(server_name, f"blobs.{uuid.uuid4().hex[:8]}")
         shared = [queue for queue in topology.SERVER_QUEUES if queue.name == topology.BLOBS]
-        self._link = Link(broker_url, name=f"server {server_name} (blobs)", queues=[*shared, own], patient=True)
+        self._link = Link(
+            broker_url, name=f"server {server_name} (blobs)", queues=[*shared, own], patient=True, heartbeat=heartbeat
+        )
         self._mailbox = Mailbox(own.name)
         self._receiver = BlobReceiver(self._link, self._mailbox, own.name, store)
         self._holder = BlobHolder(self._link, self._stored_path)
@@ -118,6 +129,7 @@ class BlobService:
 
     def _consider(self, delivery: Delivery, offer: Offer) -> None:
         """Say which blobs are wanted, and have them pulled."""
+        failpoints.reach("server.blob.offer")
         sender = delivery.reply_to or ""
         missing = []
         for blob in (wire.value() for wire in offer.blobs):
