@@ -55,6 +55,18 @@ def management(broker: brokers.Broker) -> Iterator[Management]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def other_broker(broker: brokers.Broker) -> Iterator[brokers.Broker]:
+    """A second broker, of this machine; with `--broker container` the two are of different versions.
+
+    It reaches `broker`, and need not be reached by it.
+    """
+    if "local" not in brokers.kinds_here():
+        brokers.missing("no rabbitmq-server on this machine for a second broker")
+    with brokers.local() as running:
+        yield running
+
+
 @pytest.fixture
 def vhost_url(broker: brokers.Broker, management: Management) -> Iterator[str]:
     """The amqp:// URL of an empty virtual host that is this test's own."""

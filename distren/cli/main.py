@@ -30,6 +30,8 @@ _COMMANDS = {
     "retry": "jobs",
     "priority": "jobs",
     "workers": "jobs",
+    "peers": "peers",
+    "peer": "peers",
     "broker": "broker",
     "db": "database",
     "version": "version",

@@ -11,6 +11,7 @@ from rich.text import Text
 from distren.cli import human, records
 from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY
 from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, WorkerInfo
+from distren.wire.peers import PeerInfo
 
 _STYLES = {
     "done": "green",
@@ -28,6 +29,10 @@ _STYLES = {
     "draining": "yellow",
     "silent": "red",
     "ended": "bright_black",
+    "up": "green",
+    "down": "red",
+    "refused": "bold red",
+    "new": "yellow",
 }
 _BAR = 20
 """columns of a progress bar inside a table"""
@@ -183,6 +188,26 @@ def workers(infos: Iterable[WorkerInfo], now: float) -> Table:
             f"{human.plural(info.cores, 'core')}, {human.size(info.memory)}",
             Text("yes", style="green") if info.sandboxed else Text("no", style="yellow"),
             human.ago(info.seen, now),
+        )
+    return table
+
+
+def peers(infos: Iterable[PeerInfo], now: float) -> Table:
+    """One line for each peer."""
+    table = _table("peer", "state", "since", "waiting", "unconfirmed", "heard", "clock", "DistRen", "what went wrong")
+    for column in (3, 4, 6):
+        table.columns[column].justify = "right"
+    for info in infos:
+        table.add_row(
+            info.peer,
+            state(info.state),
+            human.ago(info.since, now),
+            f"{info.backlog:,}",
+            f"{info.owed:,}",
+            human.ago(info.seen, now),
+            "-" if info.clock is None else f"{info.clock:+.1f} s",
+            Text(human.harmless(info.software or "-")),
+            Text(human.harmless(info.reason), style="red", overflow="fold"),
         )
     return table
 

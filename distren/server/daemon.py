@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from distren.amqp.link import Consumer, Delivery, Link
@@ -32,6 +34,7 @@ from distren.config import Settings
 from distren.errors import Conflict, DecodeError, DistrenError, OutputError
 from distren.server import requests
 from distren.server.blobs import BlobService
+from distren.server.federation import Federation, problem
 from distren.server.fleet import REPORT_EVERY
 from distren.server.lifecycle import Event
 from distren.server.news import News
@@ -44,7 +47,8 @@ from distren.storage.blobstore import BlobStore
 from distren.storage.engine import open_engine
 from distren.wire.codec import Message, decode
 from distren.wire.frames import Completed, Failed, Progress, Render, Report, ReportWanted, Started, Stop
-from distren.wire.jobs import Change, Problem
+from distren.wire.jobs import Change
+from distren.wire.peers import ListPeers, PeersChanged
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +77,11 @@ class Server:
         self._stopping = threading.Event()
         self._next_tick = 0.0
         self._next_news: float | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The database, once the server runs."""
+        return self._state.engine
 
     def stop(self) -> None:
         """End the server after the turn that it is in."""
@@ -115,6 +124,7 @@ class Server:
         self._news = News(self._state, self._publishing)
         self._relay = Relay(self._publishing)
         self._turns = Turns(self._state, self._relay, self._publishing)
+        self.federation = self._federated(stack)
         blobs = BlobService(self._broker_url, name, store)
         blobs.start()
         stack.callback(blobs.stop)
@@ -123,6 +133,20 @@ class Server:
             self._consuming.consume(
                 Consumer(queue=source, tag=f"server {name} {source}", on_delivery=self._inbox.put, prefetch=prefetch)
             )
+
+    def _federated(self, stack: ExitStack) -> Federation:
+        """Among the peers, from here until the server ends."""
+        federation = Federation(
+            self._state,
+            self._settings,
+            self._broker_url,
+            answer=self._answer,
+            wake=partial(self._inbox.put, None),
+            on_client=lambda *_: None,
+        )
+        stack.callback(federation.stop)
+        federation.start()
+        return federation
 
     def _link(self, name: str, queues: Sequence[Queue]) -> Link:
         return Link(self._broker_url, name=name, exchanges=EXCHANGES, queues=queues, patient=True)
@@ -171,6 +195,7 @@ class Server:
                 self._unreadable(delivery, error)
                 continue
             self._sort(delivery, message, events, poisoned)
+        self.federation.turn()
         self._change(events, poisoned)
         if deliveries:
             self._consuming.acknowledge(deliveries[-1], multiple=True)
@@ -191,8 +216,10 @@ class Server:
                 self._hear(message)
             case Render() if delivery.queue == DEAD:
                 poisoned.append(message)
+            case ListPeers() | PeersChanged() if delivery.queue == REQUESTS:
+                self._show_peers(delivery, message)
             case _ if delivery.queue == REQUESTS:
-                self._answer(delivery, message)
+                self._reply(delivery, self._answer(message))
             case _:
                 log.warning("message dropped: nothing here takes its type", extra={"type": message.type})
 
@@ -220,19 +247,23 @@ class Server:
             self._relay.declare(report.queue)
             self._turns.fleet_changed(report)
 
-    def _answer(self, delivery: Delivery, message: Message) -> None:
-        """Reply to a client; whatever goes wrong is its reply, in one line."""
+    def _answer(self, message: Message) -> Message:
+        """The reply to a client or a peer; whatever goes wrong is the reply, in one line."""
+        self._turns.wanted = True
         try:
-            reply = requests.answer(self._state, message)
+            return requests.answer(self._state, message)
         except DistrenError as error:
-            reply = _problem(error)
+            return problem(error)
         except DBAPIError as error:
-            reply = _problem(OutputError(f"the server's database refuses: {error.orig}"))
+            return problem(OutputError(f"the server's database refuses: {error.orig}"))
         except Exception:
             log.exception("request failed", extra={"type": message.type})
-            reply = _problem(DistrenError(f"the server failed at {message.type}: its log says why"))
-        self._turns.wanted = True
-        self._reply(delivery, reply)
+            return problem(DistrenError(f"the server failed at {message.type}: its log says why"))
+
+    def _show_peers(self, delivery: Delivery, message: ListPeers | PeersChanged) -> None:
+        if isinstance(message, PeersChanged):
+            self.federation.reload()
+        self._reply(delivery, self.federation.listing())
 
     def _reply(self, delivery: Delivery, reply: Message) -> None:
         if delivery.reply_to is None:
@@ -254,7 +285,7 @@ class Server:
         if delivery.queue == DEAD:
             return
         self._publishing.publish(Outgoing(exchange=DEAD, key="unreadable", body=delivery.body))
-        self._reply(delivery, _problem(error))
+        self._reply(delivery, problem(error))
 
     def _rearrange(self, change: Change) -> None:
         """After a cancel, pause or priority: frames that wait in queues may stand there wrongly."""
@@ -268,7 +299,3 @@ class Server:
 
     def _broadcast(self, message: Message) -> None:
         self._publishing.publish(Outgoing(exchange=CONTROL, key="", body=message.encode(), type=message.type))
-
-
-def _problem(error: DistrenError) -> Problem:
-    return Problem(error=type(error).__name__, text=str(error)[:2_000])
