@@ -1,8 +1,8 @@
 """The way to one peer: publishes to its addresses, and hands on what it sends, each message checked at the door.
 
 A peer link carries messages as a link to the broker does (`publish` to a queue's name), so that requests, replies and
-blobs work over it unchanged; the names are addresses at the peer. What is published here may be lost, like the messages of
-a client: whoever needs an answer asks again. Messages that must arrive go through `federation.outgoing`.
+blobs work over it unchanged; the names are addresses at the peer. What is published here may be lost, like the messages
+of a client: whoever needs an answer asks again. Messages that must arrive go through `federation.sender`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class PeerLink:
         return 0 if self._link is None else self._link.session
 
     def publish(self, message: Outgoing, done: Done | None = None) -> None:
-        """Send `message` to the address `message.key` at the peer; it may be lost. `done`: our broker has it, or why not."""
+        """Send `message` to the address `message.key` at the peer; `done` hears whether our broker has it."""
         self.send(message, Envelope(sender=self._own.name, instance=self._own.instance, to=message.key), done)
 
     def send(self, message: Outgoing, envelope: Envelope, done: Done | None = None) -> None:

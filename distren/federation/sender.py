@@ -1,7 +1,7 @@
 """What must reach a peer: published in the order of its numbers, and again until the peer has confirmed it.
 
-A message is written in the transaction of the change that it tells of (`owe`); what the peer has not confirmed stays in the
-database, so no broker, shovel or server that dies on the way can lose it. All of it runs in the server's thread of changes.
+A message is written in the transaction of the change that it tells of (`owe`); what the peer has not confirmed stays in
+the database, so no broker, shovel or server that dies on the way can lose it. All of it runs in the server's own thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 WINDOW = 500
 """messages that may be on their way unconfirmed"""
 FIRST_PATIENCE, LONGEST_PATIENCE = 15.0, 240.0
-"""seconds without a receipt, and with nothing waiting in our broker, after which all is sent again; doubled each time"""
+"""seconds without a receipt, and with nothing waiting in our broker, until all is sent again; doubled each time"""
 
 
 def owe(connection: Connection, peer: str, message: Message, now: float) -> int:
