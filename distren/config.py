@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -68,6 +68,16 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
     )
     povray: str = Field(default="povray", description="the POV-Ray program that workers run")
+    sandbox: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="whether workers render in a sandbox: where that is possible, always or else not at all, never",
+    )
+    sandbox_shared: tuple[Path, ...] = Field(
+        default=(), description="folders, files and devices of this machine that renders may read in their sandbox"
+    )
+    programs: dict[str, str] = Field(
+        default_factory=dict, description="the programs of renderers by the renderer's name, where PATH does not say"
+    )
 
     @property
     def database_url(self) -> str:

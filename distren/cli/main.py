@@ -32,6 +32,7 @@ _COMMANDS = {
     "workers": "jobs",
     "peers": "peers",
     "peer": "peers",
+    "renderers": "renderers",
     "broker": "broker",
     "db": "database",
     "version": "version",

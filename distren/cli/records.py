@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from distren.client.job import log_text
+from distren.renderers.declaration import Setting
+from distren.renderers.protocol import Capability, Renderer
 from distren.urls import Url
 from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, WorkerInfo
 
@@ -116,4 +118,32 @@ def worker(info: WorkerInfo) -> Record:
         "memory": info.memory,
         "seen": info.seen,
         "sandboxed": info.sandboxed,
+    }
+
+
+def renderer(adapter: Renderer, capability: Capability) -> Record:
+    declaration = adapter.declaration
+    return {
+        "renderer": adapter.name,
+        "title": declaration.title,
+        "about": declaration.about,
+        "endings": list(declaration.endings),
+        "tiles": declaration.can_tile,
+        "version": capability.version,
+        "missing": capability.missing,
+    }
+
+
+def setting(declared: Setting) -> Record:
+    return {
+        "setting": declared.shown,
+        "meaning": declared.meaning,
+        "kind": str(declared.kind),
+        "values": declared.values,
+        "words": list(declared.words),
+        "lowest": declared.lowest,
+        "highest": declared.highest,
+        "pattern": declared.pattern,
+        "default": declared.default,
+        "option": declared.option,
     }

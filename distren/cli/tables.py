@@ -10,6 +10,8 @@ from rich.text import Text
 
 from distren.cli import human, records
 from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY
+from distren.renderers.declaration import Setting
+from distren.renderers.protocol import Capability, Renderer
 from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, WorkerInfo
 from distren.wire.peers import PeerInfo
 
@@ -34,6 +36,8 @@ _STYLES = {
     "refused": "bold red",
     "new": "yellow",
 }
+_FOLDED = frozenset({"what went wrong", "what it is for, or what to do", "write", "meaning"})
+"""headings of columns whose texts go on in the next line; others are cut"""
 _BAR = 20
 """columns of a progress bar inside a table"""
 
@@ -212,6 +216,28 @@ def peers(infos: Iterable[PeerInfo], now: float) -> Table:
     return table
 
 
+def renderers(found: Iterable[tuple[Renderer, Capability]]) -> Table:
+    """One line for each renderer that is installed, whether its program runs here or not."""
+    table = _table("renderer", "runs here", "scenes", "what it is for, or what to do")
+    for adapter, capability in found:
+        version = capability.version
+        table.add_row(
+            adapter.name,
+            Text("no", style="yellow") if version is None else Text(human.harmless(version), style="green"),
+            " ".join(adapter.declaration.endings),
+            Text(human.harmless(capability.missing or "") if version is None else adapter.declaration.about),
+        )
+    return table
+
+
+def settings(declared: Iterable[Setting]) -> Table:
+    """One line for each setting of a renderer."""
+    table = _table("setting", "write", "default", "meaning")
+    for setting in declared:
+        table.add_row(*map(Text, (setting.shown, setting.values, setting.default, setting.meaning)))
+    return table
+
+
 def _held(held: Sequence[tuple[int, int]]) -> str:
     shown = ", ".join(f"{job}/frame/{frame}" for job, frame in held[:3])
     return f"{shown}, {len(held) - 3} more" if len(held) > 3 else shown
@@ -225,6 +251,6 @@ def _percent(info: JobInfo) -> str:
 def _table(*headings: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for heading in headings:
-        fold = heading == "what went wrong"
+        fold = heading in _FOLDED
         table.add_column(heading, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
     return table

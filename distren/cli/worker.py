@@ -20,13 +20,20 @@ from distren.worker.agent import Worker
 @farm_options(hidden=False)
 @click.version_option(package_name="distren", message="DistRen %(version)s")
 @pass_cli
-def worker(cli: Cli, slots: int | Literal["auto"], renderers: str | None, pool: str, name: str | None) -> None:
+def worker(
+    cli: Cli,
+    slots: int | Literal["auto"],
+    renderers: str | None,
+    pool: str,
+    name: str | None,
+    sandbox: str | None,
+) -> None:
     """A worker of a farm: takes frames from the broker, renders them in child processes, sends the results.
 
     SIGINT (Ctrl-C) lets it finish the frames in hand; a second one, or SIGTERM, gives them back at once.
     """
     journal.begin()
-    settings = cli.settings()
+    settings = cli.settings(sandbox=sandbox)
     wanted = None if renderers is None else [one.strip() for one in renderers.split(",") if one.strip()]
     agent = Worker(settings, broker_url=broker_url(settings), name=name, pool=pool, renderers=wanted, slots=slots)
     asked = itertools.count(1)

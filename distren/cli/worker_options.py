@@ -1,4 +1,4 @@
-"""--slots, --renderers, --pool and --name, for `distren-worker` and `distren up`."""
+"""--slots, --renderers, --pool, --name and --sandbox, for `distren-worker` and `distren up`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def worker_options(command: Any) -> Any:
         click.option("--name", metavar="NAME", help="The worker's name; the host's and a number by default."),
         click.option("--pool", default=DEFAULT_POOL, show_default=True, help="The pool that the worker belongs to."),
         click.option("--renderers", metavar="A,B", help="Offer only these renderers; by default all that run here."),
+        click.option(
+            "--sandbox", type=click.Choice(["auto", "on", "off"]), metavar="auto|on|off",
+            help="Render in a sandbox: where that is possible (the default), only so, or never.",
+        ),
         click.option(
             "--slots", callback=_slots, metavar="N|auto", default="auto", show_default=True,
             help="Renders at once; auto starts another while processor and memory are free.",

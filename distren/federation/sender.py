@@ -1,7 +1,7 @@
 """What must reach a peer: published in the order of its numbers, and again until the peer has confirmed it.
 
 A message is written in the transaction of the change that it tells of (`owe`); what the peer has not confirmed stays in
-the database, so no broker, shovel or server that dies on the way can lose it. All of it runs in the server's own thread.
+the database, so no broker, shovel or server that dies on the way can lose it. All of it runs in the server's thread.
 """
 
 from __future__ import annotations

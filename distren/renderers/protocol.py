@@ -1,7 +1,8 @@
 """What a renderer adapter is: pure functions that know one program. Found through the entry points `distren.renderers`.
 
-An adapter never runs a render itself. It says how the program is called for one frame, what a line of the program's
-output means, and which files must be there afterwards; the worker does the rest.
+An adapter never runs a render itself. It declares its settings, says how the program is called for one frame, what a
+line of the program's output means, and which files must be there afterwards; the worker does the rest. A complete one
+that is a package of its own is in examples/renderer, and docs/how-to/add-a-renderer.md goes through it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from distren.domain.frameset import FrameSet
 from distren.errors import RenderError
+from distren.renderers.declaration import Declaration
 
 
 class AttemptFailed(RenderError):
@@ -65,6 +67,8 @@ class ExpectedFile:
 class Command:
     """How to run the program: its arguments (the first is the program), what is added to its environment.
 
+    `reads` are folders and files that the program needs to read beside the system's own, the folder that it is in, and
+    the task's: in the worker's sandbox it sees no others.
     `outputs` are the files that must be there afterwards; `good_statuses` are the exit codes that mean success.
     `wraps_at`: the program breaks long lines after that many characters, and a line that goes on begins with a blank,
     or follows one that is full; the worker joins them before anybody reads them.
@@ -72,6 +76,7 @@ class Command:
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    reads: tuple[Path, ...] = ()
     outputs: tuple[ExpectedFile, ...] = ()
     good_statuses: frozenset[int] = frozenset({0})
     wraps_at: int | None = None
@@ -115,17 +120,24 @@ class Renderer(Protocol):
     def name(self) -> str:
         """The renderer's name in job files, flags and queues: lower-case letters and digits."""
 
+    @property
+    def declaration(self) -> Declaration:
+        """Its title, the endings of its scenes, and its settings: what checks, lists and documents them."""
+
     def probe(self, program: str | None) -> Capability:
         """Look for the program (`program`: as the worker's owner configured it) and ask for its version."""
 
     def accepts(self, path: Path) -> bool:
-        """Whether `path` looks like a scene of this renderer (by its name)."""
+        """Whether `path` looks like a scene of this renderer (by its name): as a rule, what its declaration says."""
 
     def read_scene(self, path: Path) -> Scene:
         """Find out what a scene file needs. Raises SceneError for a missing scene or a missing file that it names."""
 
     def check(self, settings: Mapping[str, str]) -> None:
-        """Raise JobFileError where a setting is unknown or has a value that can not be used."""
+        """Raise JobFileError where a setting is unknown or has a value that can not be used.
+
+        As a rule, what the declaration says; more where settings depend on each other.
+        """
 
     def command(self, task: Task, program: str | None) -> Command:
         """How to render one frame. Raises AttemptFailed where that can not be done, JobFileError as `check` does."""

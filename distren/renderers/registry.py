@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from distren.errors import InputError, RendererUnavailable
+from distren.renderers.declaration import Declaration
 from distren.renderers.protocol import Renderer
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ def installed() -> Mapping[str, Renderer]:
     for point in entry_points(group="distren.renderers"):
         try:
             adapter: Renderer = point.load()()
+            if not isinstance(adapter.declaration, Declaration):
+                raise TypeError(f"its declaration is a {type(adapter.declaration).__name__}")
         except Exception:  # another project's code: it may raise anything, and must not take the farm along
             log.exception("renderer left out: it can not be loaded", extra={"renderer": point.name})
             continue

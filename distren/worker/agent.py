@@ -26,7 +26,7 @@ from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
 from distren.wire.frames import ReportWanted, Stop
-from distren.worker import process, reports, scratch, skills
+from distren.worker import process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding, Stage
 from distren.worker.intake import Intake
@@ -104,10 +104,18 @@ class Worker:
     def run(self) -> None:
         """Work until `drain` or `give_back`.
 
-        Raises RendererUnavailable (with what to install), Conflict (the name is taken), BrokerUnavailable and
-        AccessRefused at the start, OutputError where the cache can not be written, later what ended a link for good.
+        Raises RendererUnavailable (with what to install), SettingsError (no sandbox where one must be), Conflict (the
+        name is taken), BrokerUnavailable and AccessRefused at the start, OutputError where the cache can not be
+        written, later what ended a link for good.
         """
-        found = skills.find(self._adapters, self._settings, self._wanted_renderers)
+        settings = self._settings
+        found = skills.find(self._adapters, settings, self._wanted_renderers)
+        shared = tuple(settings.sandbox_shared)
+        self._sandbox = sandbox.find(settings.sandbox, shared=shared, folder=settings.cache / "attempts")
+        if not self._sandbox.is_closed:
+            log.warning(
+                "renders are not in a sandbox: they can read and write what this worker can (%s)", self._sandbox.why
+            )
         with contextlib.ExitStack() as stack:
             claimed, self._lines = connect(
                 self._broker_url,
@@ -138,14 +146,14 @@ class Worker:
         self._intake = Intake(lines.frames, lines.queue, self.name, self._hand)
         self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
-        tools = Tools(skills=found, cache=inputs, scratch=self._scratch)
+        tools = Tools(skills=found, cache=inputs, scratch=self._scratch, sandbox=self._sandbox)
         self._slots = Slots(self._hand, self._intake, self._results, tools, on_change=self._changed)
         self._card = reports.Card(
             worker=self.name,
             pool=self._pool,
             queue=lines.queue,
             renderers=dict(found.versions),
-            sandboxed=process.sandboxed(),
+            sandboxed=self._sandbox.is_closed,
         )
 
     def _begin(self) -> None:

@@ -16,6 +16,7 @@ from distren.renderers.protocol import AttemptFailed, Command, Renderer, Task
 from distren.wire.frames import INLINE, Render
 from distren.worker import needs, outputs, process
 from distren.worker.cache import InputCache
+from distren.worker.sandbox import Sandbox, View
 from distren.worker.skills import Skills
 
 log = logging.getLogger(__name__)
@@ -60,13 +61,14 @@ def make(
     *,
     skills: Skills,
     cache: InputCache,
+    sandbox: Sandbox,
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
 ) -> Outcome:
-    """Render one frame in `folder`, which holds an empty folder `output`. Whatever goes wrong is an outcome."""
+    """Render one frame in `folder`, which holds empty folders `output` and `tmp`. Whatever goes wrong is an outcome."""
     try:
-        return _make(render, skills, cache, folder, stop, on_progress)
+        return _make(render, skills, cache, sandbox, folder, stop, on_progress)
     except DistrenError as error:
         return Broken(reason=_short(str(error)), permanent=_is_permanent(error))
     except OSError as error:
@@ -80,6 +82,7 @@ def _make(
     render: Render,
     skills: Skills,
     cache: InputCache,
+    sandbox: Sandbox,
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
@@ -103,7 +106,12 @@ def _make(
                     output=folder / "output",
                 )
                 command = adapter.command(task, skills.programs.get(render.renderer))
-                return _run(adapter, command, render.time_limit, folder, stop, on_progress)
+                view = View(
+                    folder=folder / "output",
+                    temporary=folder / "tmp",
+                    readable=(inputs, folder / "output" / needs.FOLDER, *command.reads),
+                )
+                return _run(adapter, command, sandbox, view, render.time_limit, stop, on_progress)
         except (NoAnswer, TransferError) as error:
             tries += isinstance(error, TransferError)
             if tries > TRANSFERS:
@@ -116,16 +124,17 @@ def _make(
 def _run(
     adapter: Renderer,
     command: Command,
+    sandbox: Sandbox,
+    view: View,
     time_limit: float,
-    folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
 ) -> Outcome:
-    output = folder / "output"
     began = time.monotonic()
     ended = process.run(
         command,
-        cwd=output,
+        sandbox=sandbox,
+        view=view,
         read_line=adapter.read_line,
         on_progress=on_progress,
         time_limit=time_limit,
@@ -138,9 +147,9 @@ def _run(
         reason = f"rendered longer than its limit of {_duration(time_limit)}"
         return Broken(reason=reason, seconds=ended.seconds, log=text)
     try:
-        outputs.check(command, output, ended)
-        target = folder / "frame.tar"
-        blob = outputs.pack(command, output, target)
+        outputs.check(command, view.folder, ended)
+        target = view.folder.with_name("frame.tar")
+        blob = outputs.pack(command, view.folder, target)
     except AttemptFailed as error:
         return Broken(reason=_short(str(error)), permanent=error.permanent, seconds=ended.seconds, log=text)
     return Rendered(tarball=target, blob=blob, seconds=time.monotonic() - began, log=text)

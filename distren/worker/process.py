@@ -1,13 +1,11 @@
-"""Runs a renderer's program: a child in a session of its own, watched until it and all that it started have ended."""
+"""Runs a renderer's program, and watches it until it and all that it started have ended."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
 import signal
-import subprocess
 import threading
 import time
 from collections import deque
@@ -15,8 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from distren.errors import RenderError
 from distren.renderers.protocol import Command, Progress, Trouble
+from distren.worker import child
+from distren.worker.child import Child
+from distren.worker.sandbox import Sandbox, View
 from distren.worker.transcript import Lines, Transcript
 
 GRACE = 2.0
@@ -24,7 +24,6 @@ GRACE = 2.0
 _LOOK = 0.1
 """seconds between looks at a stop that can not wake us (a plain threading.Event)"""
 _READ = 2**16
-_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 
 ReadLine = Callable[[str], Progress | Trouble | None]
 OnProgress = Callable[[float], None]
@@ -64,9 +63,7 @@ class Outcome:
     """How a run ended.
 
     `status` is the exit code, None where a signal ended the program; `trouble` says why the run is no success, None
-    where it is one; `log` is the capped output; `memory` is the peak resident size in bytes of the program or of the
-    largest process that it waited for, and not less than our own peak (the kernel counts from before the exec);
-    `processor` is the seconds of processor time that these used.
+    where it is one; `log` is the capped output; `memory` and `processor` are those of child.Ended.
     """
 
     status: int | None
@@ -119,21 +116,17 @@ class Census:
 CENSUS = Census()
 
 
-def sandboxed() -> bool:
-    """Whether renders run in a sandbox on this machine."""
-    return False
-
-
 def run(
     command: Command,
     *,
-    cwd: Path,
+    sandbox: Sandbox,
+    view: View,
     read_line: ReadLine,
     on_progress: OnProgress,
     time_limit: float,
     stop: threading.Event,
 ) -> Outcome:
-    """Run `command` in `cwd`, which is its HOME too, and wait for its end; nothing of its process group outlives it.
+    """Run `command` in `sandbox` with what `view` gives it, and wait for its end; nothing of it outlives that.
 
     `time_limit` is in seconds; `stop` ends the run at once if it is a Stop, a plain Event within a tenth of a second.
     Standard output and error arrive in `read_line` line by line (also at carriage returns). What the program does
@@ -142,58 +135,32 @@ def run(
     """
     began = time.monotonic()
     with CENSUS.counted():
-        child = _start(command, cwd)
-        watch = _Watch(child, command, read_line, on_progress)
+        running = child.start(command.argv, sandbox, view, environment=command.environment)
+        watch = _Watch(running, command, read_line, on_progress)
         try:
             watch.follow(began + time_limit, stop)
         finally:
-            status, usage = watch.end()
+            ended = running.end()
         watch.read_rest()
-    memory = usage.ru_maxrss * 1024
-    CENSUS.note(memory)
+        running.close()
+    CENSUS.note(ended.memory)
     return Outcome(
-        status=status if status >= 0 else None,
-        trouble=watch.verdict(status, time_limit),
+        status=ended.status if ended.status >= 0 else None,
+        trouble=watch.verdict(ended.status, time_limit),
         seconds=time.monotonic() - began,
         log=watch.transcript.text(),
         stopped=watch.stopped,
         timed_out=watch.timed_out,
-        memory=memory,
-        processor=usage.ru_utime + usage.ru_stime,
+        memory=ended.memory,
+        processor=ended.processor,
     )
-
-
-def _start(command: Command, cwd: Path) -> subprocess.Popen[bytes]:
-    environment = {"PATH": os.environ.get("PATH", _PATH), "HOME": str(cwd), "LANG": "C.UTF-8", "TMPDIR": str(cwd)}
-    try:
-        return subprocess.Popen(
-            command.argv,
-            cwd=cwd,
-            env=environment | dict(command.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            bufsize=0,
-        )
-    except FileNotFoundError as error:
-        if not cwd.is_dir():
-            raise RenderError(f"the folder {cwd} is gone: the worker can not render in it") from error
-        raise RenderError(
-            f"the program '{command.argv[0]}' is not on this worker: install it, or say where it is in the settings"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise RenderError(f"the program '{command.argv[0]}' can not be started: {error}") from error
 
 
 class _Watch:
     """Follows a child: reads what it says, and ends it when it must end."""
 
-    def __init__(
-        self, child: subprocess.Popen[bytes], command: Command, read_line: ReadLine, on_progress: OnProgress
-    ) -> None:
-        assert child.stdout is not None
-        self._child, self._command, self._pipe = child, command, child.stdout.fileno()
+    def __init__(self, running: Child, command: Command, read_line: ReadLine, on_progress: OnProgress) -> None:
+        self._child, self._command, self._pipe = running, command, running.output
         self._read_line, self._on_progress = read_line, on_progress
         self._lines = Lines(wraps_at=command.wraps_at)
         self._percent = -1.0
@@ -203,12 +170,11 @@ class _Watch:
         self.transcript = Transcript()
         self.stopped = self.timed_out = False
         os.set_blocking(self._pipe, False)
-        self._life = os.pidfd_open(child.pid)
 
     def follow(self, deadline: float, stop: threading.Event) -> None:
         """Wait until the child has ended, of itself or because of the time or `stop`."""
         poll = select.poll()
-        poll.register(self._life, select.POLLIN)
+        poll.register(self._child.life, select.POLLIN)
         poll.register(self._pipe, select.POLLIN)
         wakes = isinstance(stop, Stop)
         if isinstance(stop, Stop):
@@ -223,7 +189,7 @@ class _Watch:
             ready = {number for number, _ in poll.poll(self._wait(deadline, wakes or self.stopped))}
             if self._pipe in ready and not self._read():
                 poll.unregister(self._pipe)
-            if self._life in ready:
+            if self._child.life in ready:
                 return
             self._check_time(deadline)
 
@@ -236,20 +202,15 @@ class _Watch:
         now = time.monotonic()
         if self._kill_at is not None:
             if now >= self._kill_at:
-                self._signal(signal.SIGKILL)
+                self._child.kill()
                 self._kill_at = now + GRACE
         elif now >= deadline:
             self.timed_out = True
             self._ask_to_end()
 
     def _ask_to_end(self) -> None:
-        self._signal(signal.SIGTERM)
+        self._child.ask_to_end()
         self._kill_at = time.monotonic() + GRACE
-
-    def _signal(self, number: signal.Signals) -> None:
-        # the child is not reaped yet, so that its process group can not have become another's
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, number)
 
     # -- what it says ------------------------------------------------------------------------------------------------
 
@@ -277,22 +238,12 @@ class _Watch:
 
     # -- its end -----------------------------------------------------------------------------------------------------
 
-    def end(self) -> tuple[int, resource.struct_rusage]:
-        """Kill whatever is left of the group, and take the child's status (negative: a signal) and usage."""
-        self._signal(signal.SIGKILL)
-        os.close(self._life)
-        _, status, usage = os.wait4(self._child.pid, 0)
-        self._child.returncode = os.waitstatus_to_exitcode(status)
-        return self._child.returncode, usage
-
     def read_rest(self) -> None:
         """Take in what is left in the pipe, without waiting for a process that left the group and holds it open."""
-        assert self._child.stdout is not None
         with contextlib.suppress(BlockingIOError):
             while self._open and (data := os.read(self._pipe, _READ)):
                 for line in self._lines.feed(data):
                     self._take(line)
-        self._child.stdout.close()
         for line in self._lines.end():
             self._take(line)
 
@@ -310,6 +261,8 @@ class _Watch:
         if self._trouble is not None:
             return self._trouble
         last = self.transcript.last_line
+        if last.startswith("bwrap: "):
+            return Trouble(f"the sandbox can not be made: {last.removeprefix('bwrap: ')}")
         return Trouble(f"{name} ended with status {status}" + (f": {last}" if last else ""))
 
 

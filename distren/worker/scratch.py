@@ -24,10 +24,11 @@ class Scratch:
             raise OutputError(f"{self._folder} can not be made: {error.strerror}") from error
 
     def make(self, token: str) -> Path:
-        """A new folder for the attempt `token`, with an empty folder `output` in it; raises OSError."""
+        """A new folder for the attempt `token`, with empty folders `output` and `tmp` in it; raises OSError."""
         folder = self._folder / token
         folder.mkdir()
         (folder / "output").mkdir()
+        (folder / "tmp").mkdir()
         return folder
 
     def remove(self, token: str) -> None:

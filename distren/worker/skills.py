@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from distren.config import Settings
 from distren.errors import RendererUnavailable
-from distren.renderers.protocol import Renderer
+from distren.renderers.protocol import Capability, Renderer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence
     missing: dict[str, str] = {}
     programs = {name: program(settings, name) for name in names}
     for name in names:
-        capability = installed[name].probe(programs[name])
+        capability = probe(installed[name], settings)
         if capability.version is None:
             missing[name] = capability.missing or "its program is not installed"
         else:
@@ -48,7 +48,11 @@ def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence
     return Skills(adapters=adapters, versions=versions, programs=programs)
 
 
+def probe(adapter: Renderer, settings: Settings) -> Capability:
+    """Whether this machine, as its owner configured it, can render with the adapter's program."""
+    return adapter.probe(program(settings, adapter.name))
+
+
 def program(settings: Settings, name: str) -> str | None:
     """The program of renderer `name` as this machine's owner configured it; None: the adapter looks for it."""
-    found = getattr(settings, name, None)
-    return found if isinstance(found, str) else None
+    return settings.programs.get(name) or {"povray": settings.povray}.get(name)

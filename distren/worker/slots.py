@@ -16,6 +16,7 @@ from distren.worker.hand import Ending, Hand, Holding
 from distren.worker.intake import Intake
 from distren.worker.results import Results
 from distren.worker.room import Pace, ahead
+from distren.worker.sandbox import Sandbox
 from distren.worker.scratch import Scratch
 from distren.worker.skills import Skills
 
@@ -34,6 +35,7 @@ class Tools:
     skills: Skills
     cache: InputCache
     scratch: Scratch
+    sandbox: Sandbox
 
 
 class Slots:
@@ -118,6 +120,7 @@ class Slots:
             holding.render,
             skills=tools.skills,
             cache=tools.cache,
+            sandbox=tools.sandbox,
             folder=folder,
             stop=holding.stop,
             on_progress=progress,

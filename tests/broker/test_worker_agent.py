@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 
@@ -102,10 +102,10 @@ class Farm:
         listed = [ManifestFile(path=path, digest=blob.digest, size=blob.size) for path, blob in blobs.items()]
         return self.store.put(Manifest(files=listed).encode())
 
-    def worker(self, **more: Any) -> Worker:
-        """A worker that takes frames, in a thread."""
+    def worker(self, *, sandbox: Literal["on", "off"] = "on", **more: Any) -> Worker:
+        """A worker that takes frames, in a thread; its renders may read the test's folder."""
         arguments: dict[str, Any] = {"slots": 1, "adapters": {"shell": Shell()}, "broker_url": self.url} | more
-        made = Worker(Settings(data=self.folder), **arguments)
+        made = Worker(Settings(data=self.folder, sandbox=sandbox, sandbox_shared=(self.folder,)), **arguments)
         errors: list[BaseException] = []
 
         def run() -> None:
@@ -330,7 +330,7 @@ def test_a_frame_that_is_called_off_ends_and_does_not_come_back(farm: Farm) -> N
 
 
 def test_a_second_delivery_of_a_frame_in_hand_does_not_render_it_twice(farm: Farm) -> None:
-    worker = farm.worker(slots=2)
+    worker = farm.worker(slots=2, sandbox="off")
     runs = farm.folder / "runs"
     for _ in range(2):
         farm.render(1, f"echo run >>{runs}; sleep 0.5; echo x >out")
@@ -343,7 +343,7 @@ def test_a_second_delivery_of_a_frame_in_hand_does_not_render_it_twice(farm: Far
 
 
 def test_a_render_outlives_a_lost_connection_and_is_not_rendered_twice(farm: Farm, management: Management) -> None:
-    worker = farm.worker()
+    worker = farm.worker(sandbox="off")
     runs, go = farm.folder / "runs", farm.folder / "go"
     farm.render(1, f"echo run >>{runs}; while [ ! -e {go} ]; do sleep 0.05; done; echo x >out")
     first = farm.next(Started)

@@ -15,8 +15,10 @@ from distren.renderers.povray import PovRay
 from distren.renderers.protocol import AttemptFailed, Task
 from distren.worker import outputs, process
 from distren.worker.process import Outcome, Stop
+from distren.worker.sandbox import Mode, Sandbox, View
 
 POVRAY = PovRay()
+SANDBOX = Sandbox(mode=Mode.SANDBOX)
 SCENE = """#version 3.7;
 global_settings { assumed_gamma 1.0 }
 #include "colors.inc"
@@ -68,8 +70,9 @@ def render(
     first, last = ends or (min(numbers), max(numbers))
     target.mkdir()
     for number in numbers:
-        output = target.parent / f"output {number}"
+        output, temporary = target.parent / f"output {number}", target.parent / f"tmp {number}"
         output.mkdir()
+        temporary.mkdir()
         task = Task(
             frame=number,
             first=first,
@@ -83,7 +86,13 @@ def render(
         command = POVRAY.command(task, None)
         told: list[float] = []
         outcome = process.run(
-            command, cwd=output, read_line=POVRAY.read_line, on_progress=told.append, time_limit=100, stop=Stop()
+            command,
+            sandbox=SANDBOX,
+            view=View(folder=output, temporary=temporary, readable=(inputs, *command.reads)),
+            read_line=POVRAY.read_line,
+            on_progress=told.append,
+            time_limit=100,
+            stop=Stop(),
         )
         outputs.check(command, output, outcome)
         assert told

@@ -31,6 +31,7 @@ class PovRay:
     """The adapter; see docs/reference/povray.md for what a job may say."""
 
     name = "povray"
+    declaration = settings.DECLARATION
 
     def probe(self, program: str | None) -> Capability:
         found = shutil.which(program or self.name)
@@ -51,21 +52,21 @@ class PovRay:
         return Capability(version=version[1])
 
     def accepts(self, path: Path) -> bool:
-        return path.suffix.lower() in (".pov", ".ini")
+        return self.declaration.accepts(path)
 
     def read_scene(self, path: Path) -> Scene:
         return gather.read_scene(path)
 
     def check(self, values: Mapping[str, str]) -> None:
-        settings.check(values)
+        self.declaration.check(values)
 
     def command(self, task: Task, program: str | None) -> Command:
-        settings.check(task.settings)
+        self.declaration.check(task.settings)
         plan = _Plan(task)
         argv = (program or self.name, *plan.arguments())
         width, height = plan.size
         output = ExpectedFile(name=plan.output_name, image=True, width=width, height=height)
-        return Command(argv=argv, outputs=(output,), environment=plan.environment, wraps_at=WRAP)
+        return Command(argv=argv, outputs=(output,), environment=plan.environment, reads=(_PLAIN_INI,), wraps_at=WRAP)
 
     def read_line(self, line: str) -> Progress | Trouble | None:
         if line.startswith("Rendered "):
@@ -208,6 +209,7 @@ class _Plan:
         if self._is_animation:
             frame = self._task.frame
             yield from (f"+KFI{self.initial}", f"+KFF{self.final}", f"+SF{frame}", f"+EF{frame}")
+        yield from settings.tile(self._settings)
         yield from ("+WT1", "+V", "-D", "-P", "-C")
 
     def _looks(self) -> Iterator[str]:

@@ -2,115 +2,200 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Mapping
 
-from distren.errors import JobFileError
+from distren.renderers.declaration import IDENTIFIER, SWITCH, TILE, Declaration, Kind, Setting
 
 FORMATS = {"png": "N", "jpg": "J", "exr": "E", "hdr": "H", "bmp": "B", "tga": "T", "ppm": "P"}
 """What `format` may be: also the ending of the file's name; and POV-Ray's letters for them."""
-DECLARE = "declare."
+DECLARE = "declare"
 _LARGEST_FRAME = 2**31 - 2
-_Check = Callable[[str], bool]
+_PATH_OF_SCENE = "a path in the seed, for example scene.pov"
+_PATH_OF_INI = "a path in the seed, for example scene.ini"
 
 
-def _whole(lowest: int, highest: int) -> _Check:
-    return lambda text: re.fullmatch(r"\d{1,10}", text, re.ASCII) is not None and lowest <= int(text) <= highest
+def _frame(name: str, meaning: str, option: str) -> Setting:
+    return Setting(
+        name=name,
+        kind=Kind.WHOLE,
+        lowest=0,
+        highest=_LARGEST_FRAME,
+        write="a frame number",
+        meaning=meaning,
+        default="the .ini's, or the job's frames",
+        option=option,
+    )
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", text, re.ASCII) is not None
+def _number(name: str, meaning: str, option: str, default: str) -> Setting:
+    return Setting(name=name, kind=Kind.NUMBER, meaning=meaning, option=option, default=default)
 
 
-def _is_share(text: str) -> bool:
-    return _is_number(text) and float(text) >= 0
+def _whole(name: str, meaning: str, option: str, bounds: tuple[int, int], default: str, *, write: str = "") -> Setting:
+    return Setting(
+        name=name,
+        kind=Kind.WHOLE,
+        lowest=bounds[0],
+        highest=bounds[1],
+        meaning=meaning,
+        option=option,
+        default=default,
+        write=write,
+    )
 
 
-def _is_switch(text: str) -> bool:
-    return text in ("on", "off")
+def _switch(name: str, meaning: str, option: str, default: str = "off") -> Setting:
+    return Setting(name=name, words=SWITCH, meaning=meaning, option=option, default=default)
 
 
-def _is_path(text: str) -> bool:
-    path = PurePosixPath(text)
-    odd = any(ord(char) < 32 or char in '"\\' for char in text)
-    return bool(text) and not odd and not path.is_absolute() and ".." not in path.parts
+def _amount(name: str, meaning: str, option: str, write: str, default: str) -> Setting:
+    """A switch that may say how much as well."""
+    return Setting(
+        name=name,
+        kind=Kind.NUMBER,
+        words=SWITCH,
+        lowest=0,
+        meaning=meaning,
+        option=option,
+        write=write,
+        default=default,
+    )
 
 
-def _are_paths(text: str) -> bool:
-    return all(_is_path(part) for part in text.split(":"))
-
-
-_SETTINGS: dict[str, tuple[_Check, str]] = {
-    "scene": (_is_path, "a path in the seed, for example scene.pov"),
-    "ini": (_is_path, "a path in the seed, for example scene.ini"),
-    "ini_section": (lambda text: re.fullmatch(r"[^\[\]\"';]+", text) is not None, "the name of a section"),
-    "include": (_are_paths, "folders in the seed, with ':' between them"),
-    "initial_frame": (_whole(0, _LARGEST_FRAME), "a frame number"),
-    "final_frame": (_whole(0, _LARGEST_FRAME), "a frame number"),
-    "initial_clock": (_is_number, "a number"),
-    "final_clock": (_is_number, "a number"),
-    "clock": (_is_number, "a number"),
-    "cyclic": (_is_switch, "on or off"),
-    "quality": (_whole(0, 11), "0 to 11"),
-    "antialias": (lambda text: _is_switch(text) or _is_share(text), "on, off or a threshold such as 0.3"),
-    "antialias_depth": (_whole(1, 9), "1 to 9"),
-    "sampling_method": (_whole(1, 2), "1 or 2"),
-    "jitter": (lambda text: _is_switch(text) or _is_share(text), "on, off or an amount such as 0.5"),
-    "file_gamma": (lambda text: text == "srgb" or (_is_share(text) and float(text) > 0), "srgb or a number over 0"),
-    "format": (FORMATS.__contains__, ", ".join(FORMATS)),
-    "bits": (_whole(5, 16), "5 to 16 bits per colour"),
-    "alpha": (_is_switch, "on or off"),
-    "compression": (_whole(0, 100), "0 to 100"),
-}
-"""The settings by their names, each with its check and with what to write."""
-_OPTIONS = {
-    "initial_clock": "Initial_Clock",
-    "final_clock": "Final_Clock",
-    "clock": "Clock",
-    "cyclic": "Cyclic_Animation",
-    "quality": "Quality",
-    "antialias_depth": "Antialias_Depth",
-    "sampling_method": "Sampling_Method",
-    "file_gamma": "File_Gamma",
-    "bits": "Bits_Per_Color",
-    "alpha": "Output_Alpha",
-    "compression": "Compression",
-}
-_SWITCHED = {"antialias": ("Antialias", "Antialias_Threshold"), "jitter": ("Jitter", "Jitter_Amount")}
-
-
-def check(settings: Mapping[str, str]) -> None:
-    """Raise JobFileError for a setting that is unknown, or has a value that can not be used."""
-    for name, value in settings.items():
-        if name.startswith(DECLARE):
-            _check_declare(name, value)
-        elif name not in _SETTINGS:
-            known = ", ".join((*_SETTINGS, DECLARE + "NAME"))
-            raise JobFileError(f"POV-Ray has no setting '{name}'; there are {known}")
-        elif not _SETTINGS[name][0](value):
-            raise JobFileError(f"setting {name}='{value}' of POV-Ray can not be used: write {_SETTINGS[name][1]}")
-    if "scene" not in settings and "ini" not in settings:
-        raise JobFileError("the settings of POV-Ray lack scene: the path of the scene in the seed")
+DECLARATION = Declaration(
+    title="POV-Ray",
+    about="Ray tracing of POV-Ray 3.7 scenes and animations",
+    endings=(".pov", ".ini"),
+    needed=("scene", "ini"),
+    settings=(
+        Setting(
+            name="scene",
+            kind=Kind.PATH,
+            write=_PATH_OF_SCENE,
+            meaning="the path of the scene in the seed",
+            default="filled in by submit",
+            option="Input_File_Name",
+        ),
+        Setting(
+            name="ini",
+            kind=Kind.PATH,
+            write=_PATH_OF_INI,
+            meaning="the .ini file to take options from",
+            default="none, or the one that is submitted",
+        ),
+        Setting(
+            name="ini_section",
+            kind=Kind.TEXT,
+            pattern=r"[^\[\]\"';]+",
+            write="the name of a section",
+            meaning="the section of the .ini that counts",
+            default="none",
+        ),
+        Setting(
+            name="include",
+            kind=Kind.PATHS,
+            write="folders in the seed, with ':' between them",
+            meaning="where included files are looked for besides",
+            default="none",
+            option="Library_Path",
+        ),
+        _frame("initial_frame", "the first frame of the animation", "Initial_Frame"),
+        _frame("final_frame", "the last frame of the animation", "Final_Frame"),
+        _number("initial_clock", "the clock in the first frame", "Initial_Clock", "0"),
+        _number("final_clock", "the clock in the last frame", "Final_Clock", "1"),
+        _number("clock", "the clock of a still", "Clock", "0"),
+        _switch("cyclic", "whether the frame after the last would be the first again", "Cyclic_Animation"),
+        _whole("quality", "from ambient colours only to everything", "Quality", (0, 11), "9"),
+        _amount(
+            "antialias",
+            "smooth edges; the threshold is the difference of colours that counts as one",
+            "Antialias, Antialias_Threshold",
+            "on, off or a threshold such as 0.3",
+            "off",
+        ),
+        _whole("antialias_depth", "how finely a pixel is divided", "Antialias_Depth", (1, 9), "3"),
+        _whole("sampling_method", "1 samples evenly, 2 where it is needed", "Sampling_Method", (1, 2), "1"),
+        _amount(
+            "jitter",
+            "noise in the antialiasing, or how much of it",
+            "Jitter, Jitter_Amount",
+            "on, off or an amount such as 0.5",
+            "on",
+        ),
+        Setting(
+            name="file_gamma",
+            kind=Kind.NUMBER,
+            words=("srgb",),
+            above=0,
+            write="srgb or a number over 0",
+            meaning="the gamma of the image file",
+            default="srgb",
+            option="File_Gamma",
+        ),
+        Setting(
+            name="format",
+            words=tuple(FORMATS),
+            write=", ".join(FORMATS),
+            meaning="the format of the image file",
+            default="png",
+            option="Output_File_Type",
+        ),
+        _whole(
+            "bits", "bits per colour, for png and ppm", "Bits_Per_Color", (5, 16), "8", write="5 to 16 bits per colour"
+        ),
+        _switch("alpha", "write an alpha channel", "Output_Alpha"),
+        _whole("compression", "how much a jpg is compressed, or a png", "Compression", (0, 100), "POV-Ray's"),
+        Setting(
+            name=DECLARE,
+            kind=Kind.NUMBER,
+            names=IDENTIFIER,
+            meaning="a number that the scene reads as NAME",
+            default="what the scene declares",
+            option="Declare=NAME=VALUE",
+        ),
+        *TILE,
+    ),
+)
+_LOOKS = [
+    "initial_clock",
+    "final_clock",
+    "clock",
+    "cyclic",
+    "quality",
+    "antialias_depth",
+    "sampling_method",
+    "file_gamma",
+    "bits",
+    "alpha",
+    "compression",
+]
+_SWITCHED = ("antialias", "jitter")
 
 
 def options(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """POV-Ray's options, name and value, for the settings that decide how the picture looks."""
     for name, value in settings.items():
-        if name.startswith(DECLARE):
-            yield "Declare", f"{name.removeprefix(DECLARE)}={value}"
-        elif name in _OPTIONS:
-            yield _OPTIONS[name], value
+        family, _, inner = name.partition(".")
+        if family == DECLARE:
+            yield "Declare", f"{inner}={value}"
+        elif name in _LOOKS:
+            yield _option(name), value
         elif name in _SWITCHED:
-            switch, amount = _SWITCHED[name]
-            yield switch, value if _is_switch(value) else "on"
-            if not _is_switch(value):
+            switch, amount = _option(name).split(", ")
+            yield switch, value if value in SWITCH else "on"
+            if value not in SWITCH:
                 yield amount, value
 
 
-def _check_declare(name: str, value: str) -> None:
-    identifier = name.removeprefix(DECLARE)
-    if not re.fullmatch(r"[A-Za-z_]\w{0,39}", identifier, re.ASCII):
-        raise JobFileError(f"setting '{name}' of POV-Ray can not be used: '{identifier}' is no identifier of a scene")
-    if not _is_number(value):
-        raise JobFileError(f"setting {name}='{value}' of POV-Ray can not be used: write a number")
+def _option(name: str) -> str:
+    setting = DECLARATION.find(name)
+    assert setting is not None
+    return setting.option
+
+
+def tile(settings: Mapping[str, str]) -> Iterator[str]:
+    """POV-Ray's switches for a part of the image (it counts rows and columns from 1); nothing for the whole image."""
+    if "tile-left" not in settings:
+        return
+    left, top, width, height = (int(settings[setting.name]) for setting in TILE)
+    yield from (f"+SC{left + 1}", f"+EC{left + width}", f"+SR{top + 1}", f"+ER{top + height}")

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from distren.errors import JobFileError, SceneError
+from distren.errors import SceneError
+from distren.renderers.declaration import Declaration, Kind, Setting
 from distren.renderers.protocol import Capability, Command, Progress, Scene, Task, Trouble
 
 PROGRAM = "/bin/true"
@@ -18,12 +19,18 @@ class TrueRenderer:
     """The adapter; its frames have no output files, so their tarballs are empty."""
 
     name = "true"
+    declaration = Declaration(
+        title="true",
+        about="Does nothing, well: a benchmark of the farm itself",
+        endings=(".true",),
+        settings=(Setting(name="scene", kind=Kind.PATH, meaning="the path of the scene in the seed"),),
+    )
 
     def probe(self, program: str | None) -> Capability:
         return Capability(version="1") if Path(PROGRAM).exists() else Capability(missing=f"{PROGRAM} is missing")
 
     def accepts(self, path: Path) -> bool:
-        return path.suffix == ".true"
+        return self.declaration.accepts(path)
 
     def read_scene(self, path: Path) -> Scene:
         if not path.is_file():
@@ -32,8 +39,7 @@ class TrueRenderer:
         return Scene(root=path.parent, files=files, settings={"scene": path.name})
 
     def check(self, settings: Mapping[str, str]) -> None:
-        if unknown := set(settings) - {"scene"}:
-            raise JobFileError(f"renderer true knows no setting '{min(unknown)}'")
+        self.declaration.check(settings)
 
     def command(self, task: Task, program: str | None) -> Command:
         return Command(argv=(PROGRAM,))

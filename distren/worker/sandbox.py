@@ -1,0 +1,209 @@
+"""What a renderer's program sees of this machine, and that it ends with the worker: bubblewrap does both.
+
+In the sandbox a program has no network, sees the system's programs and libraries, the folders that its View names and
+nothing else, may write to one folder and to /tmp, and is no root; docs/explanation/sandbox.md has the whole list.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from distren.errors import OutputError, SettingsError
+
+Wanted = Literal["auto", "on", "off"]
+TEMPORARY = Path("/tmp")
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+"""where programs are looked for when the worker has no PATH"""
+_NOBODY = "65534"
+"""the number that the worker's own user has in the sandbox"""
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_SETTINGS = (
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime", "povray", "ImageMagick-6",
+    "glvnd", "vulkan", "OpenCL",
+)  # fmt: skip
+"""in /etc: what programs need of it, and nothing about this machine's users and network"""
+_PROBE_WITHIN = 30.0
+"""seconds"""
+
+
+class Mode(StrEnum):
+    SANDBOX = "sandbox"  #: bubblewrap: sees what a View says
+    NAMESPACE = "namespace"  #: bubblewrap: sees the whole machine, and still ends with the worker, all of it
+    BARE = "bare"  #: no bubblewrap: sees the whole machine; what leaves the program's group may outlive it
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What one program is given: paths are the same inside and outside of the sandbox, but for /tmp.
+
+    `folder`: it may write there, it starts there, and it is its HOME. `temporary`: what it sees as /tmp and /dev/shm.
+    `readable`: folders and files that it may read, also such in `folder` that it may not write; those that are
+    missing are left out. All are absolute.
+    """
+
+    folder: Path
+    temporary: Path
+    readable: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sandbox:
+    """How the programs of this worker are started.
+
+    `shared`: what the worker's owner lets every program read (devices: use), beside the system. `why`: in one line,
+    why programs are not in a sandbox, "" where they are.
+    """
+
+    mode: Mode
+    shared: tuple[Path, ...] = ()
+    why: str = ""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether programs are in a sandbox."""
+        return self.mode is Mode.SANDBOX
+
+    def command(self, argv: Sequence[str], view: View, *, status: int, gate: int) -> list[str]:
+        """The arguments that start `argv`, whose first part is the path of a program.
+
+        bubblewrap tells the descriptor `status` about the process, and waits until `gate` gives something to read.
+        """
+        if self.mode is Mode.BARE:
+            return [*_with_its_parent(), *argv]
+        told = ("--json-status-fd", str(status), "--block-fd", str(gate))
+        start = ("bwrap", "--die-with-parent", "--unshare-pid", *told)
+        if self.mode is Mode.NAMESPACE:
+            return [*start, "--dev-bind", "/", "/", "--proc", "/proc", "--chdir", str(view.folder), "--", *argv]
+        return [*start, *self._closed(Path(argv[0]), view), "--", *argv]
+
+    def environment(self, view: View) -> dict[str, str]:
+        """All that a program has in its environment, but for what its adapter adds."""
+        temporary = TEMPORARY if self.is_closed else view.temporary
+        return {
+            "PATH": os.environ.get("PATH", PATH),
+            "HOME": str(view.folder),
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(temporary),
+        }
+
+    def _closed(self, program: Path, view: View) -> Iterator[str]:
+        yield from ("--unshare-user", "--uid", _NOBODY, "--gid", _NOBODY)
+        yield from ("--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+        yield from _system()
+        yield from ("--proc", "/proc", "--dev", "/dev", "--bind", str(view.temporary), "/dev/shm")
+        yield from ("--remount-ro", "/dev", "--bind", str(view.temporary), str(TEMPORARY))
+        yield from _bound(dict.fromkeys(_program(program), "--ro-bind") | dict(self._mounts(view)))
+        yield from ("--remount-ro", "/", "--chdir", str(view.folder))
+
+    def _mounts(self, view: View) -> Iterator[tuple[Path, str]]:
+        for path in self.shared:
+            yield path, "--dev-bind" if path.is_relative_to("/dev") else "--ro-bind"
+        yield from ((path, "--ro-bind") for path in view.readable)
+        yield view.folder, "--bind"
+
+
+def find(wanted: Wanted, *, shared: Sequence[Path], folder: Path) -> Sandbox:
+    """What programs can be started in on this machine, tried out with a folder in `folder`, which is made.
+
+    Raises SettingsError where a sandbox is `wanted` ("on") and can not be had, OutputError where `folder` can not be
+    written to.
+    """
+    for path in shared:
+        if not path.is_absolute() or not path.exists():
+            raise SettingsError(f"sandbox_shared names {path}, which is no absolute path of something that exists")
+    modes = (Mode.NAMESPACE,) if wanted == "off" else (Mode.SANDBOX, Mode.NAMESPACE)
+    why = "it is switched off" if wanted == "off" else ""
+    for mode in modes:
+        sandbox = Sandbox(mode=mode, shared=tuple(shared), why=why)
+        trouble = _try(sandbox, folder)
+        if trouble is None:
+            return sandbox
+        why = why or trouble
+        if wanted == "on":
+            raise SettingsError(f"renders can not run in a sandbox, which the setting 'sandbox' asks for: {trouble}")
+    return Sandbox(mode=Mode.BARE, why=why)
+
+
+def _try(sandbox: Sandbox, folder: Path) -> str | None:
+    """Run a program that does nothing; None where that works, else one line on what is in the way."""
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed (on Debian: apt install bubblewrap)"
+    true = shutil.which("true", path=PATH)
+    if true is None:
+        return "the program 'true' is missing"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".sandbox-", dir=folder) as name:
+            return _ran(sandbox, true, Path(name))
+    except OSError as error:
+        raise OutputError(f"{folder} can not be written to: {error.strerror}") from error
+
+
+def _ran(sandbox: Sandbox, true: str, folder: Path) -> str | None:
+    view = View(folder=folder / "output", temporary=folder / "tmp")
+    view.folder.mkdir()
+    view.temporary.mkdir()
+    with Path(os.devnull).open("r+b") as nothing:  # at its end at once: the gate is open, and nobody reads the status
+        number = nothing.fileno()
+        try:
+            ran = subprocess.run(
+                sandbox.command([true], view, status=number, gate=number),
+                pass_fds=(number,),
+                env=sandbox.environment(view),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_PROBE_WITHIN,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"bubblewrap did not start a program within {_PROBE_WITHIN:.0f} s"
+    said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
+    return None if ran.returncode == 0 else said[-1] if said else f"bubblewrap ended with status {ran.returncode}"
+
+
+def _system() -> Iterator[str]:
+    """The system's programs, libraries, and the few settings that they need."""
+    for name in _SYSTEM:
+        path = Path(name)
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), name)
+        elif path.is_dir():
+            yield from ("--ro-bind", name, name)
+    for name in _SETTINGS:
+        path = Path("/etc", name)
+        if path.exists():
+            yield from ("--ro-bind", str(path), str(path))
+
+
+def _program(program: Path) -> Iterator[Path]:
+    """The folder of a program that is not the system's, and the one that it is a link to; in a HOME only the file.
+
+    Our own Python sees its libraries and DistRen: some renderers are modules of ours.
+    """
+    for path in dict.fromkeys((program, program.resolve())):
+        yield path if path.parent in (Path.home(), Path("/")) else path.parent
+    if program == Path(sys.executable):
+        yield from (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1])
+
+
+def _bound(mounts: dict[Path, str]) -> Iterator[str]:
+    """The mounts, an outer folder before those inside of it."""
+    for path in sorted(mounts, key=lambda one: one.parts):
+        is_ours = mounts[path] == "--ro-bind" and any(path.is_relative_to(one) for one in _SYSTEM)
+        if not is_ours:
+            yield from (f"{mounts[path]}-try", str(path), str(path))
+
+
+def _with_its_parent() -> tuple[str, ...]:
+    """Have the kernel kill the program when the worker is gone; what the program has started it does not reach."""
+    setpriv = shutil.which("setpriv")
+    return () if setpriv is None else (setpriv, "--pdeathsig", "KILL", "--")

@@ -1,0 +1,1 @@
+"""A renderer for DistRen that is a package of its own."""

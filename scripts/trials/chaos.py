@@ -1,0 +1,139 @@
+"""The command scripts/chaos: plans, runs and judges a trial, and says in one line how it went."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from trials import disk, schedule, trial
+from trials.checker import Verdict
+from trials.farm import Size, TrialFarm
+from trials.schedule import Fault
+
+
+def main(description: str | None) -> int:
+    """0 where the farm has kept its promise, 1 where it has not."""
+    arguments = _arguments(description)
+    began = time.monotonic()
+    disks = not arguments.no_disks and disk.possible()
+    plan = schedule.plan(
+        seed=arguments.seed, frames=arguments.frames, faults=arguments.faults, workers=arguments.workers, disks=disks
+    )
+    if arguments.plan:
+        print("\n".join(f"at {fault.at:5} + {fault.delay:.2f} s: {fault}" for fault in plan))
+        return 0
+    if not disks:
+        _say("SKIPPED: no disk is filled, which takes root and the right to mount")
+    folder = Path(tempfile.mkdtemp(prefix="distren-chaos-"))
+    _say(f"seed {arguments.seed}, logs in {folder}")
+    logging.basicConfig(filename=folder / "harness.log", level=logging.INFO)
+    size = Size(
+        workers=arguments.workers,
+        slots=arguments.slots,
+        frames=arguments.frames,
+        disks=disks,
+        container=arguments.broker == "container",
+    )
+    course = trial.Course(seed=arguments.seed, frames=arguments.frames, plan=plan)
+    verdict, farm = trial.run(folder, size, course, _say)
+    seconds = time.monotonic() - began
+    record = _record(arguments, plan, verdict, farm, seconds, disks=disks)
+    (folder / "verdict.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    if arguments.json:
+        print(json.dumps(record))
+    else:
+        _show(verdict, plan, farm)
+    _conclude(verdict, folder, arguments, seconds)
+    return 0 if verdict.good else 1
+
+
+def _arguments(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/chaos", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1, help="names the schedule: the same seed, the same faults")
+    parser.add_argument("--frames", type=int, default=1_000, help="how many frames are rendered (default 1000)")
+    parser.add_argument("--faults", type=int, default=15, help="how many faults strike (default 15)")
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--slots", type=int, default=1, help="frames that a worker renders at once (default 1)")
+    parser.add_argument("--broker", choices=["local", "container"], default="local", help="which RabbitMQ")
+    parser.add_argument("--no-disks", action="store_true", help="fill no disks, as where this is not run by root")
+    parser.add_argument("--plan", action="store_true", help="only print the schedule")
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    parser.add_argument("--keep", action="store_true", help="keep the logs also where all went well")
+    return parser.parse_args()
+
+
+def _record(
+    arguments: argparse.Namespace, plan: list[Fault], verdict: Verdict, farm: TrialFarm, seconds: float, *, disks: bool
+) -> dict[str, Any]:
+    services = (farm.server, *farm.workers)
+    return {
+        **verdict.record(),
+        "seed": arguments.seed,
+        "workers": arguments.workers,
+        "slots": arguments.slots,
+        "broker": arguments.broker,
+        "disks": disks,
+        "seconds": round(seconds, 1),
+        "boot": round(farm.boot, 1),
+        "plan": [str(fault) for fault in plan],
+        "exits": [f"{one.name} {one.code}" for service in services for one in service.exits],
+    }
+
+
+def _show(verdict: Verdict, plan: list[Fault], farm: TrialFarm) -> None:
+    table = Table(title=f"{verdict.frames} frames, {verdict.faults} faults")
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    table.add_column("allowed", justify="right")
+    for what, found in (("lost", verdict.lost), ("missing", verdict.missing)):
+        table.add_row(what, str(found), "0")
+    table.add_row("recorded twice", str(verdict.doubled), "0")
+    table.add_row("corrupt", str(verdict.corrupt), "0")
+    table.add_row("rendered in vain", f"{verdict.wasted} ({verdict.wasted / max(verdict.frames, 1):.1%})", "5 %")
+    table.add_row("in hand at a fault", str(verdict.in_hand), f"at least {verdict.wasted}")
+    table.add_row("in vain without a fault nearby", str(verdict.unexplained), "")
+    again = sorted(verdict.again)
+    if again:
+        within = sum(one <= verdict.again_limit for one in again) / len(again)
+        table.add_row(f"again within {verdict.again_limit:.0f} s of a kill", f"{within:.0%} of {len(again)}", "95 %")
+        table.add_row("again after, median and longest", f"{again[len(again) // 2]:.1f} s, {again[-1]:.1f} s", "")
+    table.add_row("renderers that outlived their worker", str(verdict.outlived), "")
+    exits = sum(len(service.exits) for service in (farm.server, *farm.workers))
+    table.add_row("services that ended by themselves", str(exits), "")
+    for kind, count in sorted(Counter(str(fault.kind) for fault in plan).items()):
+        table.add_row(f"  {kind}", str(count), "")
+    Console().print(table)
+
+
+def _conclude(verdict: Verdict, folder: Path, arguments: argparse.Namespace, seconds: float) -> None:
+    replay = f"scripts/chaos --seed {arguments.seed} --frames {arguments.frames} --faults {arguments.faults}"
+    replay += f" --workers {arguments.workers} --slots {arguments.slots} --broker {arguments.broker}"
+    replay += " --no-disks" if arguments.no_disks else ""
+    if verdict.good:
+        _say(f"GOOD: every result recorded exactly once ({verdict.frames} frames, {seconds:.0f} s)")
+        if arguments.keep:
+            _say(f"the logs are in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    for what, keys in verdict.examples.items():
+        _say(f"{what}: {' '.join(keys)}")
+    _say(f"the logs are in {folder}; to replay: {replay}")
+    _say(f"BAD: {'; '.join(verdict.failures)}")
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,42 @@
+"""What a seed stands for."""
+
+from __future__ import annotations
+
+import pytest
+from trials import schedule, submitter
+from trials.schedule import DISKS, Kind
+
+FULL = {"frames": 10_000, "faults": 200, "workers": 8}
+
+
+def test_a_seed_names_one_schedule() -> None:
+    assert schedule.plan(seed=7, disks=True, **FULL) == schedule.plan(seed=7, disks=True, **FULL)
+    assert schedule.plan(seed=7, disks=True, **FULL) != schedule.plan(seed=8, disks=True, **FULL)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_kind_of_fault_strikes_before_any_strikes_twice(seed: int) -> None:
+    planned = schedule.plan(seed=seed, frames=1_000, faults=len(Kind), workers=8, disks=True)
+    assert {fault.kind for fault in planned} == set(Kind)
+
+
+def test_no_disk_is_filled_where_that_can_not_be_done() -> None:
+    planned = schedule.plan(seed=1, disks=False, **FULL)
+    assert len(planned) == 200
+    assert not {fault.kind for fault in planned} & DISKS
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_faults_strike_in_order_and_while_frames_are_left(seed: int) -> None:
+    points = [fault.at for fault in schedule.plan(seed=seed, disks=True, **FULL)]
+    assert points == sorted(points)
+    assert points[0] >= 500
+    assert points[-1] <= 9_000
+
+
+@pytest.mark.parametrize("frames", [8, 100, 1_000, 10_000])
+def test_the_jobs_have_all_frames_between_them(frames: int) -> None:
+    sizes = submitter.sizes(3, frames)
+    assert sum(sizes) == frames
+    assert len(sizes) > 1
+    assert min(sizes) > 0
