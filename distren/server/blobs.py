@@ -155,7 +155,8 @@ class BlobDesk:
                 again = not isinstance(error, WrongBytes | OutputError)
                 log.warning("a blob did not arrive", extra={"blob": pull.blob.digest, "reason": str(error)})
                 self._drop_holder(pull, sender)
-                self._tell(sender, Refused(digest=pull.blob.digest, reason=str(error)[:200], again=again))
+                full = isinstance(error, OutputError)
+                self._tell(sender, Refused(digest=pull.blob.digest, reason=str(error)[:200], again=again, full=full))
         for holder in self._ended(pull):
             self._tell(holder, Stored(digest=pull.blob.digest))
 

@@ -57,7 +57,7 @@ TURN = 1_000
 _IDLE = 1.0
 """seconds after which confirmed messages leave the outbox even if nothing else happens"""
 _DATABASE_WAIT = 1.0
-"""seconds before a turn that the database refused (locked, disk full) is tried again"""
+"""seconds before what the database (locked, disk full) or the blob store refused is tried again"""
 _PREFETCH = {RESULTS: 500, REPORTS: 1_000, REQUESTS: 50, DEAD: 50}
 _ALONE = Queue(name="distren.server", exclusive=True)
 """One server acts on a broker at a time; its connection holds this queue."""
@@ -205,7 +205,7 @@ class Server:
     def _sort(self, delivery: Delivery, message: Message, events: list[Event], poisoned: list[Render]) -> None:
         match message:
             case Completed():
-                failure = store_result(self._state.store, message)
+                failure = store_result(self._state.store, message, stopped=self._pause)
                 events.append(failure or message)
             case Started() | Failed():
                 events.append(message)
@@ -223,6 +223,10 @@ class Server:
             case _:
                 log.warning("message dropped: nothing here takes its type", extra={"type": message.type})
 
+    def _pause(self) -> bool:
+        """Wait a moment before what the disk refused is tried again; True where the server is to end."""
+        return self._stopping.wait(_DATABASE_WAIT)
+
     def _change(self, events: list[Event], poisoned: list[Render]) -> None:
         """Make the turn's change; tries again for as long as the database refuses."""
         tick = self._state.steady() >= self._next_tick
@@ -234,7 +238,7 @@ class Server:
                 break
             except DBAPIError as error:
                 log.error("the database refuses a change, trying again: %s", error.orig)
-                if self._stopping.wait(_DATABASE_WAIT):
+                if self._pause():
                     raise
         if tick:
             self._relay.send_refused()

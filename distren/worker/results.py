@@ -142,8 +142,8 @@ class Results:
             self._send(upload.holding, self._completion(upload.holding, upload.rendered, None))
 
     def on_refused(self, delivery: Delivery, message: wire.Refused) -> None:
-        if message.again:
-            return  # `tick` offers it again
+        if message.again or message.full:
+            return  # `tick` offers it again: a frame that is rendered is not given up for want of room
         for upload in self._take(message.digest):
             rendered = upload.rendered
             reason = f"the server refused the result: {message.reason}"

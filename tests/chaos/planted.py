@@ -205,9 +205,9 @@ def any_digest() -> None:
 
     store_result = daemon.store_result
 
-    def believe(store: Any, event: Any) -> Any:
+    def believe(store: Any, event: Any, **named: Any) -> Any:
         if event.tarball is None:
-            return store_result(store, event)
+            return store_result(store, event, **named)
         store.put(event.tarball)
         return None
 
