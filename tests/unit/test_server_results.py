@@ -48,35 +48,24 @@ def completed(tarball: bytes | None = TARBALL) -> Completed:
     )
 
 
-def never() -> bool:
-    raise AssertionError("nothing is waited for")
-
-
 def test_a_good_result_is_stored() -> None:
     store = Store()
-    assert store_result(store, completed(), stopped=never) is None  # type: ignore[arg-type]
+    assert store_result(store, completed()) is None  # type: ignore[arg-type]
     assert store.stored == [TARBALL]
 
 
 def test_other_bytes_than_their_digest_says_fail_the_attempt() -> None:
-    failure = store_result(Store(), completed(b"other bytes xxx"), stopped=never)  # type: ignore[arg-type]
+    failure = store_result(Store(), completed(b"other bytes xxx"))  # type: ignore[arg-type]
     assert failure is not None
     assert "damaged" in failure.reason
 
 
 def test_a_result_whose_blob_is_not_there_fails_the_attempt() -> None:
-    failure = store_result(Store(), completed(None), stopped=never)  # type: ignore[arg-type]
+    failure = store_result(Store(), completed(None))  # type: ignore[arg-type]
     assert failure is not None
     assert "never arrived" in failure.reason
 
 
-def test_a_full_disk_is_waited_for() -> None:
-    store, waits = Store(full=3), []
-    assert store_result(store, completed(), stopped=lambda: bool(waits.append(1))) is None  # type: ignore[arg-type]
-    assert store.stored == [TARBALL]
-    assert len(waits) == 3
-
-
-def test_a_server_that_is_to_end_does_not_wait_for_its_disk() -> None:
-    with pytest.raises(OutputError, match="not stored"):
-        store_result(Store(full=3), completed(), stopped=lambda: True)  # type: ignore[arg-type]
+def test_a_full_disk_fails_no_attempt() -> None:
+    with pytest.raises(OutputError, match="No space left"):
+        store_result(Store(full=1), completed())  # type: ignore[arg-type]
