@@ -31,6 +31,8 @@ _COMMANDS = {
     "priority": "jobs",
     "delete": "delete",
     "workers": "jobs",
+    "peers": "peers",
+    "peer": "peers",
     "renderers": "renderers",
     "broker": "broker",
     "db": "database",

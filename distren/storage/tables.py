@@ -202,3 +202,39 @@ outbox = Table(
     Column("body", LargeBinary, nullable=False),
     comment="messages that a committed change owes to the broker; a row goes when the broker has confirmed it",
 )
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("address", Text, comment="amqp:// URL of its broker, with the password; null where it reaches ours"),
+    Column("secret", Text, comment="password of its user on our broker; null where we reach its"),
+    Column("instance", String(32), comment="of the peer, once it has been heard"),
+    Column("created", Float, nullable=False),
+    Column("epoch", String(32), nullable=False, comment="names the numbering of what we send"),
+    Column("sent", BigInteger, nullable=False, server_default="0", comment="highest number given"),
+    Column("their_epoch", String(32)),
+    Column("handled", BigInteger, nullable=False, server_default="0", comment="highest number of theirs dealt with"),
+    Column("software", Text),
+    Column("seen", Float),
+)
+
+peer_outbox = Table(
+    "peer_outbox",
+    metadata,
+    Column("peer", String(63), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created", Float, nullable=False),
+    comment="messages that a peer has not confirmed",
+)
+
+peer_jobs = Table(
+    "peer_jobs",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), nullable=False, index=True),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="jobs that came from a peer",
+)
