@@ -47,7 +47,7 @@ class State:
 
     `database` is the mark of the database (storage/identity.py). `changed` collects what transactions changed until it
     is told to listeners; `rearrange` is called after a change that makes frames in queues stand there wrongly; `opened`
-    is the steady time of the start.
+    is the steady time of the start; `sweeping`: something may be left of deleted jobs.
     """
 
     name: str
@@ -62,6 +62,7 @@ class State:
     now: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
     opened: float = field(default_factory=time.monotonic)
+    sweeping: bool = True
 
     def job_info(self, job: Job) -> JobInfo:
         """The job as a client sees it."""

@@ -11,7 +11,7 @@ from distren import failpoints
 from distren.amqp.link import Link
 from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
-from distren.server import dispatch
+from distren.server import deletion, dispatch
 from distren.server.changes import Changed
 from distren.server.fleet import SILENT_AFTER
 from distren.server.lifecycle import Event, Lifecycle
@@ -97,6 +97,8 @@ class Turns:
             owed = outbox.add(connection, owing)
             self._relay.settle(connection)
             self._save_workers(connection, tick=tick)
+            if state.sweeping:
+                state.sweeping = deletion.remove_some(connection)
             failpoints.reach("server.commit.before")
         failpoints.reach("server.commit.after")
         for queue in emptied:
@@ -105,7 +107,7 @@ class Turns:
         self._offset = offset
         if lost:
             self._broker_lost = False
-        self.wanted = self._broker_lost
+        self.wanted = self._broker_lost or state.sweeping
         self._committed([applied, withdrawn, mended, issued], now)
         if tick:
             self._count_queues()

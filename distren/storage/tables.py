@@ -68,6 +68,8 @@ jobs = Table(
     Column(
         "needed", Integer, nullable=False, server_default="0", comment="1: frames somewhere need frames of this job"
     ),
+    Column("next_file", BigInteger, nullable=False, server_default="0", comment="the next file id to be given"),
+    Column("deleted", Float, comment="since when it is being deleted"),
     sqlite_autoincrement=True,
     comment="AUTOINCREMENT: an id is never issued twice, not even after the newest job is deleted",
 )
@@ -166,9 +168,13 @@ attempts = Table(
     Column("seconds", Float),
     Column("reason", Text),
     Column("log", LargeBinary, comment="zlib-compressed text"),
+    Column("file", BigInteger, comment="file id of its result; that of its log is the next one"),
+    Column("result", String(64)),
+    Column("result_size", BigInteger),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
 )
 Index("ix_attempts_job_frame", attempts.c.job, attempts.c.frame)
+Index("ix_attempts_job_file", attempts.c.job, attempts.c.file)
 
 workers = Table(
     "workers",
@@ -195,4 +201,40 @@ outbox = Table(
     Column("key", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     comment="messages that a committed change owes to the broker; a row goes when the broker has confirmed it",
+)
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("address", Text, comment="amqp:// URL of its broker, with the password; null where it reaches ours"),
+    Column("secret", Text, comment="password of its user on our broker; null where we reach its"),
+    Column("instance", String(32), comment="of the peer, once it has been heard"),
+    Column("created", Float, nullable=False),
+    Column("epoch", String(32), nullable=False, comment="names the numbering of what we send"),
+    Column("sent", BigInteger, nullable=False, server_default="0", comment="highest number given"),
+    Column("their_epoch", String(32)),
+    Column("handled", BigInteger, nullable=False, server_default="0", comment="highest number of theirs dealt with"),
+    Column("software", Text),
+    Column("seen", Float),
+)
+
+peer_outbox = Table(
+    "peer_outbox",
+    metadata,
+    Column("peer", String(63), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created", Float, nullable=False),
+    comment="messages that a peer has not confirmed",
+)
+
+peer_jobs = Table(
+    "peer_jobs",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), nullable=False, index=True),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="jobs that came from a peer",
 )

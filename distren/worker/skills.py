@@ -15,12 +15,14 @@ from distren.renderers.registry import HELPERS
 class Skills:
     """The adapters that can be used here, what the worker reports, and where their programs are (as configured).
 
-    `versions` has the version of each capability: as a rule that is a renderer's name.
+    `versions` has the version of each capability: as a rule that is a renderer's name. `scripts`: the worker's owner
+    lets scenes run scripts of their own.
     """
 
     adapters: Mapping[str, Renderer]
     versions: Mapping[str, str]
     programs: Mapping[str, str | None]
+    scripts: bool = False
 
     @property
     def of_class(self) -> Mapping[str, str]:
@@ -56,6 +58,7 @@ def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence
         adapters={name: adapter for name, adapter in adapters.items() if name not in missing},
         versions=versions,
         programs={name: program(settings, name) for name in names},
+        scripts=settings.scene_scripts,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from importlib import metadata
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from distren.errors import SceneError
-from distren.renderers import needed
+from distren.renderers import needed, own_program
 from distren.renderers.encode import settings as words
 from distren.renderers.protocol import AttemptFailed, Capability, Command, ExpectedFile, Progress, Scene, Task, Trouble
 
@@ -44,7 +43,7 @@ class Encode:
         order = {"images": images, "target": name, "settings": dict(task.settings)}
         # thousands of names are too long for an argument; the folder is the only place that all of this may write to
         (task.output / ORDER).write_text(json.dumps(order))
-        argv = (sys.executable, "-I", "-m", "distren.renderers.encode.program", ORDER)
+        argv = own_program.arguments("distren.renderers.encode.program", ORDER)
         return Command(argv=argv, outputs=(ExpectedFile(name=name),))
 
     def read_line(self, line: str) -> Progress | Trouble | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from distren.errors import InputError, SceneError
-from distren.renderers import needed, tiles
+from distren.renderers import needed, own_program, tiles
 from distren.renderers.declaration import Declaration, Kind, Setting
 from distren.renderers.protocol import AttemptFailed, Capability, Command, ExpectedFile, Progress, Scene, Task, Trouble
 
@@ -73,7 +72,7 @@ class Merge:
             ],
         }
         (task.output / ORDER).write_text(json.dumps(order))
-        argv = (sys.executable, "-I", "-m", "distren.renderers.merge.program", ORDER)
+        argv = own_program.arguments("distren.renderers.merge.program", ORDER)
         size = {"width": task.width, "height": task.height}
         return Command(argv=argv, outputs=tuple(ExpectedFile(name=name, image=True, **size) for name in names))
 
