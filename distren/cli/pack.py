@@ -38,7 +38,7 @@ def pack(cli: Cli, /, source: Path, output: Path, **how: Any) -> None:
         "files": count,
         "name": spec.name,
         "renderer": spec.renderer,
-        "frames": len(spec.frames),
+        "frames": len(spec.every),
     }
-    told = f"{human.plural(len(spec.frames), 'frame')} of '{spec.name}'"
+    told = f"{human.plural(len(spec.every), 'frame')} of '{spec.name}'"
     cli.show(record, lambda: f"{told}: {human.plural(count, 'file')}, {human.size(size)} in {output}")

@@ -34,6 +34,7 @@ def job(info: JobInfo, server: str) -> Record:
         "url": str(Url(server=server, job=info.job)),
         "name": info.name,
         "renderer": info.renderer,
+        "renderers": info.renderers or [info.renderer],
         "pool": info.pool,
         "priority": info.priority,
         "state": info.state,
@@ -46,6 +47,7 @@ def job(info: JobInfo, server: str) -> Record:
         "ended": info.ended,
         "width": info.width,
         "height": info.height,
+        "limits": None if info.limits is None else info.limits.model_dump(),
         "error": info.error,
     }
 
@@ -62,6 +64,8 @@ def frame(info: FrameInfo, url: str) -> Record:
         "percent": info.percent,
         "reason": info.reason,
         "waits_for": info.waits_for,
+        "renderer": info.renderer,
+        "label": info.label,
         "result": None if info.result is None else {"sha256": info.result.digest, "size": info.result.size},
     }
 

@@ -12,7 +12,7 @@ from distren.cli import human, records
 from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY
 from distren.renderers.declaration import Setting
 from distren.renderers.protocol import Capability, Renderer
-from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, WorkerInfo
+from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, LimitsInfo, WorkerInfo
 from distren.wire.peers import PeerInfo
 
 _STYLES = {
@@ -102,8 +102,9 @@ def job(info: JobInfo, url: str, now: float) -> Table:
         ("state", state(info.state)),
         ("progress", bar(info.counts, 40).append(f"  {_percent(info)}", "default")),
         ("frames", f"{records.total(info):,}: {counts}"),
-        ("renderer", f"{info.renderer}, pool {info.pool}, priority {info.priority}"),
+        ("renderer", f"{', '.join(info.renderers or [info.renderer])}, pool {info.pool}, priority {info.priority}"),
         ("size", size),
+        ("limits", _limits(info.limits)),
         ("submitted", f"{human.clock(info.created)} ({human.ago(info.created, now)})"),
     ]
     if info.ended is not None:
@@ -118,16 +119,34 @@ def job(info: JobInfo, url: str, now: float) -> Table:
     return table
 
 
-def frames(infos: Iterable[FrameInfo], now: float) -> Table:
-    """One line for each frame, by number."""
-    table = _table("frame", "state", "%", "tries", "worker", "time", "result", "what went wrong")
-    for column in (0, 2, 3, 5, 6):
-        table.columns[column].justify = "right"
+def _limits(limits: LimitsInfo | None) -> str:
+    """What an attempt may take, in words; of a server that does not say, nothing."""
+    if limits is None:
+        return ""
+    parts = [f"{human.plural(limits.attempts, 'attempt')} of {human.duration(limits.time)}"]
+    if limits.silence is not None:
+        parts.append(f"{human.duration(limits.silence)} of silence")
+    if limits.memory is not None:
+        parts.append(f"{human.size(limits.memory)} of memory")
+    if limits.output is not None:
+        parts.append(f"{human.size(limits.output)} of output")
+    return ", ".join(parts)
+
+
+def frames(infos: Sequence[FrameInfo], now: float) -> Table:
+    """One line for each frame, by number; what groups call their frames only where there are groups."""
+    grouped = any(info.label or info.renderer for info in infos)
+    of_group = ("group",) if grouped else ()
+    table = _table("frame", *of_group, "state", "%", "tries", "worker", "time", "result", "what went wrong")
+    for column in table.columns:
+        if column.header in ("frame", "%", "tries", "time", "result"):
+            column.justify = "right"
     for info in infos:
         end = info.ended if info.ended is not None else now
         running = info.started is not None and info.state in ("rendering", "done", "failed")
         table.add_row(
             str(info.frame),
+            *((Text(human.harmless(_group(info))),) if grouped else ()),
             state(info.state),
             f"{info.percent:.0f}" if info.state == "rendering" else "",
             str(info.attempts),
@@ -141,6 +160,13 @@ def frames(infos: Iterable[FrameInfo], now: float) -> Table:
             ),
         )
     return table
+
+
+def _group(info: FrameInfo) -> str:
+    """`trailer (encode)`, or either of the two."""
+    if info.label and info.renderer:
+        return f"{info.label} ({info.renderer})"
+    return info.label or info.renderer or ""
 
 
 def attempts(infos: Iterable[AttemptInfo]) -> Table:

@@ -40,7 +40,7 @@ def validate(cli: Cli, source: Path) -> None:
 
 def _good(source: Path, found: Validation) -> str:
     assert found.spec is not None
-    frames = human.plural(len(found.spec.frames), "frame")
-    return f"{source} is good: {frames} of '{found.spec.name}' for {found.spec.renderer}, " + human.plural(
+    frames = human.plural(len(found.spec.every), "frame")
+    return f"{source} is good: {frames} of '{found.spec.name}' for {', '.join(found.spec.renderers)}, " + human.plural(
         found.files, "file"
     )

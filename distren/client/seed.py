@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Self
 
 from distren.client.folder import gather
+from distren.domain import groups, needs
 from distren.domain.frameset import FrameSet, check_count
 from distren.domain.job import Blob, InputFile, JobSpec
-from distren.domain.needs import restricted
 from distren.errors import FrameRangeError, SceneError, SettingsError, TarballError
 from distren.jobfile import scan, words
 from distren.jobfile.manifest import check_files, write_manifest
@@ -26,6 +26,7 @@ from distren.jobfile.words import FILE_NAME, ValueProblem
 from distren.jobfile.writer import write_jobfile
 from distren.renderers import registry
 from distren.renderers.protocol import Renderer, Scene
+from distren.renderers.work import check_works
 from distren.tarballs.paths import PathError, PathSet
 from distren.tarballs.reader import unpack
 
@@ -124,8 +125,14 @@ class _Wishes:
             for part in ("renderer", "frames", "width", "height", "name", "pool", "priority")
             if (value := getattr(self, part)) is not None
         }
-        needs = spec.needs if self.frames is None else restricted(spec.needs, self.frames)
-        return replace(spec, **given, settings={**spec.settings, **self.settings}, needs=needs)
+        spec = replace(spec, **given, settings={**spec.settings, **self.settings})
+        if self.frames is None:
+            return spec
+        return replace(
+            spec,
+            needs=needs.restricted(spec.needs, self.frames),
+            groups=groups.restricted(spec.groups, self.frames),
+        )
 
 
 def pack(
@@ -233,7 +240,7 @@ def _with_job_file(files: Mapping[str, Path], wishes: _Wishes) -> Seed:
         raise _unreadable(path, error) from error
     written = read_jobfile(data)
     wanted = wishes.over(written)
-    _check_settings(wanted)
+    check_works(wanted)
     return _checked(wanted, {**files, FILE_NAME: path if wanted == written else write_jobfile(wanted)})
 
 
@@ -277,19 +284,13 @@ def _seed_of_scene(
         settings=dict(scene.settings),
     )
     spec = wishes.over(spec)
-    _check_settings(spec)
+    check_works(spec)
     needed = {(scene.root / one).relative_to(scene.root).as_posix(): scene.root / one for one in scene.files}
     return _checked(spec, {**files, **needed, FILE_NAME: write_jobfile(spec)})
 
 
 def _printable(name: str) -> str:
     return "".join(char for char in name if char.isprintable())[: words.LONGEST_NAME].strip()
-
-
-def _check_settings(spec: JobSpec) -> None:
-    """Let the renderer check its settings, where its adapter is installed here; the server checks them in any case."""
-    if adapter := registry.installed().get(spec.renderer):
-        adapter.check(spec.settings)
 
 
 def _checked(spec: JobSpec, files: Mapping[str, Path | bytes]) -> Seed:

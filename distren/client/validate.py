@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distren.client.folder import gather
+from distren.domain.groups import Work
 from distren.domain.job import JobSpec
 from distren.errors import InputError, JobFileError, SceneError
 from distren.jobfile import scan
-from distren.jobfile.reader import find_problems, place_of_settings, read_jobfile
+from distren.jobfile.reader import find_problems, places_of_settings, read_jobfile
 from distren.jobfile.words import FILE_NAME
 from distren.renderers import registry
 from distren.renderers.protocol import Renderer
+from distren.renderers.work import check_work, works
 from distren.tarballs.paths import PathError, PathSet
 from distren.tarballs.reader import unpack
 
@@ -83,7 +85,7 @@ def _folder(folder: Path, shown: str, *, hidden: bool) -> Validation:
         text = f"it has no {FILE_NAME} at its root: write one, or make the job with 'distren pack SCENE -o job.tar'"
         findings.append(Finding(file=shown, text=text))
     if spec is not None:
-        findings += _missing_files(spec, folder, files)
+        findings += dict.fromkeys(_missing_files(spec, folder, files))
     return Validation(spec=spec, files=len(files), findings=tuple(findings))
 
 
@@ -107,31 +109,40 @@ def _job_file(path: Path, shown: str) -> tuple[JobSpec | None, list[Finding]]:
         return None, [Finding(file=shown, text=f"it can not be read: {error.strerror or error}")]
     if problems := find_problems(data):
         return None, [Finding(file=shown, line=one.line, column=one.column, text=one.text) for one in problems]
-    spec = read_jobfile(data)
-    adapter = registry.installed().get(spec.renderer)
-    if adapter is None:
+    spec, places = read_jobfile(data), places_of_settings(data)
+    found: list[Finding] = []
+    unknown = [name for name in spec.renderers if name not in registry.installed()]
+    for name in unknown:
         known = ", ".join(sorted(registry.installed()))
-        text = f"no renderer is called '{spec.renderer}' here (there are: {known}): its settings are not checked"
-        return spec, [Finding(file=shown, line=1, text=text)]
-    line, column = place_of_settings(data) or (1, None)
-    return spec, [Finding(file=shown, line=line, column=column, text=text) for text in _refused(adapter, spec)]
+        text = f"no renderer is called '{name}' here (there are: {known}): its settings are not checked"
+        found.append(Finding(file=shown, line=1, text=text))
+    for group, work in works(spec):
+        if work.renderer not in unknown:
+            line, column = places[group]
+            refused = _refused(registry.installed()[work.renderer], work)
+            found += [Finding(file=shown, line=line, column=column, text=text) for text in refused]
+    return spec, found
 
 
-def _refused(adapter: Renderer, spec: JobSpec) -> Iterator[str]:
+def _refused(adapter: Renderer, work: Work) -> Iterator[str]:
     """What the renderer says against the settings: it names one at a time, so what it names is taken out."""
-    settings = dict(spec.settings)
-    while (text := _refusal(adapter, settings)) is not None:
+    settings = dict(work.settings)
+    while (text := _refusal(adapter, replace(work, settings=settings, content=()))) is not None:
         yield text
         without = ({key: value for key, value in settings.items() if key != one} for one in settings)
-        better = next((rest for rest in without if _refusal(adapter, rest) != text), None)
+        better = next(
+            (rest for rest in without if _refusal(adapter, replace(work, settings=rest, content=())) != text), None
+        )
         if better is None:
-            return
+            break
         settings = better
+    if (text := _refusal(adapter, replace(work, settings=settings))) is not None and work.content:
+        yield text
 
 
-def _refusal(adapter: Renderer, settings: Mapping[str, str]) -> str | None:
+def _refusal(adapter: Renderer, work: Work) -> str | None:
     try:
-        adapter.check(settings)
+        check_work(adapter, work)
     except JobFileError as error:
         return str(error)
     return None
@@ -139,11 +150,20 @@ def _refusal(adapter: Renderer, settings: Mapping[str, str]) -> str | None:
 
 def _missing_files(spec: JobSpec, folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
     """Scenes that the settings name and the seed lacks, and what those that it holds look for in vain."""
-    adapter = registry.installed().get(spec.renderer)
-    if adapter is None:
-        return
-    more_folders = any(_is_folder(part, files) for value in spec.settings.values() for part in value.split(":"))
-    for key, value in spec.settings.items():
+    seen: set[tuple[str, str]] = set()
+    for _, work in works(spec):
+        adapter = registry.installed().get(work.renderer)
+        named = {(work.renderer, value) for value in work.settings.values()}
+        if adapter is not None and not named <= seen:
+            seen |= named
+            yield from _missing_of(adapter, work.settings, folder, files)
+
+
+def _missing_of(
+    adapter: Renderer, settings: Mapping[str, str], folder: Path, files: Mapping[str, Path]
+) -> Iterator[Finding]:
+    more_folders = any(_is_folder(part, files) for value in settings.values() for part in value.split(":"))
+    for key, value in settings.items():
         if not adapter.accepts(Path(value)):
             continue
         if value not in files:

@@ -24,11 +24,12 @@ class FrameSet:
     ranges: tuple[range, ...]
 
     def __iter__(self) -> Iterator[int]:
-        if self._disjoint():
+        if self.is_disjoint:
             return (number for numbers in self.ranges for number in numbers)
         return self._once() if len(self.ranges) <= _FEW else iter(dict.fromkeys(n for r in self.ranges for n in r))
 
-    def _disjoint(self) -> bool:
+    @property
+    def is_disjoint(self) -> bool:
         """Whether no two ranges reach into each other, so that no id can be in two of them."""
         ordered = sorted((numbers[0], numbers[-1]) for numbers in self.ranges)
         return all(ordered[at][1] < ordered[at + 1][0] for at in range(len(ordered) - 1))
@@ -44,10 +45,15 @@ class FrameSet:
         return any(number in numbers for numbers in self.ranges)
 
     def __len__(self) -> int:
-        return sum(map(len, self.ranges)) if self._disjoint() else sum(1 for _ in self)
+        return sum(map(len, self.ranges)) if self.is_disjoint else sum(1 for _ in self)
 
     def __str__(self) -> str:
         return ",".join(_written(numbers) for numbers in self.ranges)
+
+    def within(self, others: FrameSet) -> FrameSet:
+        """Those of the ids that `others` has too, in this set's order."""
+        known = others.ranges[0] if len(others.ranges) == 1 else set(others)
+        return of(number for number in self if number in known)
 
     @property
     def first(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from distren.domain.frameset import FrameSet
+from distren.domain.groups import Group, Output, Work
 from distren.domain.needs import Needs
 
 DEFAULT_POOL = "default"
@@ -33,20 +34,29 @@ class InputFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one attempt may take, and how many attempts a frame gets before it fails."""
+    """What one attempt may take, and how many attempts a frame gets before it fails.
+
+    `silence` is the time without a line of output or a report of progress after which an attempt is ended; `memory` is
+    what its processes may use together, `output` what all that it writes may take, both in bytes. None: no limit.
+    """
 
     time: timedelta = timedelta(hours=24)
     attempts: int = 3
+    silence: timedelta | None = None
+    memory: int | None = None
+    output: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """A job as its author describes it.
 
-    `width` and `height` are pixels of the finished image, None where the scene or the renderer decides.
-    `settings` belong to the renderer, which checks them; their keys and values are text. `extra` is what the job file
-    holds for others: elements of other namespaces as canonical XML, kept as they are. `needs` says which frames wait
-    for which others.
+    `frames` are those that are as the job says; the frames of `groups` have something of their own, and an id that is
+    in both belongs to the group. `width` and `height` are pixels of the finished image, None where the scene or the
+    renderer decides. `settings` belong to the renderer, which checks them; their keys and values are text; `content`
+    are those of its elements that hold more, as canonical XML. `outputs` are files that each frame must produce beyond
+    what the renderer does by itself. `extra` is what the job file holds for others: elements of other namespaces as
+    canonical XML, kept as they are. `needs` says which frames wait for which others.
     """
 
     name: str
@@ -58,5 +68,23 @@ class JobSpec:
     height: int | None = None
     limits: Limits = Limits()
     settings: Mapping[str, str] = field(default_factory=dict)
+    content: tuple[str, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    groups: tuple[Group, ...] = ()
     extra: tuple[str, ...] = ()
     needs: tuple[Needs, ...] = ()
+
+    @property
+    def every(self) -> FrameSet:
+        """All frames of the job; an id may be in it twice."""
+        return FrameSet((*self.frames.ranges, *(ids for group in self.groups for ids in group.frames.ranges)))
+
+    @property
+    def work(self) -> Work:
+        """What is to be done for a frame that is in no group."""
+        return Work(renderer=self.renderer, settings=self.settings, content=self.content, outputs=self.outputs)
+
+    @property
+    def renderers(self) -> tuple[str, ...]:
+        """The renderers that its frames need, each once; the job's own comes first, whether a frame needs it or not."""
+        return tuple(dict.fromkeys((self.renderer, *(group.renderer or self.renderer for group in self.groups))))

@@ -14,17 +14,22 @@ from typing import Any
 
 from lxml import etree
 
-from distren.domain import frameset, needs
+from distren.domain import frameset, groups, needs
 from distren.domain.frameset import FrameSet
+from distren.domain.groups import Group, Output
 from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY, JobSpec, Limits
 from distren.domain.needs import Needs
 from distren.errors import FrameRangeError, JobFileError
-from distren.jobfile.scan import DEFAULT_LIMITS, JobFileLimits, Problem, Unreadable, scan
+from distren.jobfile import settings
+from distren.jobfile.elements import NoCanonicalForm, canonical, loose_text, name_of, short
+from distren.jobfile.scan import DEFAULT_LIMITS, PLACED, JobFileLimits, Problem, Unreadable, scan
+from distren.jobfile.settings import Told
 from distren.jobfile.words import (
     ELEMENTS,
+    HELD,
     JOB,
     JOB_FAMILY,
-    KEY,
+    MOST_OUTPUTS,
     REPEATED,
     SETTINGS,
     Attribute,
@@ -34,7 +39,6 @@ from distren.jobfile.words import (
 
 SCHEMA = Path(__file__).with_name("job.rng")
 """The RELAX NG schema of the format."""
-_SHOWN = 60
 _PIECE = 500
 
 
@@ -56,12 +60,24 @@ def find_problems(data: bytes, limits: JobFileLimits = DEFAULT_LIMITS) -> list[P
     return _examined(data, limits)[1]
 
 
-def place_of_settings(data: bytes) -> tuple[int, int] | None:
-    """Line and column of the renderer's settings in a good job file; None where it has none."""
+def places_of_settings(data: bytes) -> dict[int | None, tuple[int, int]]:
+    """Line and column of what is said about each group (by its number), and about all other frames (None).
+
+    That is a <settings> element, or the element that could hold it. The job file is a good one.
+    """
     root = _parsed(data)
-    own = renderer_namespace(str(root.get("renderer")))
-    places = zip(_outer(root), scan(data), strict=True)
-    return next((place for element, place in places if _name(element) == (own, SETTINGS)), None)
+    places = scan(data)
+    reading = _Reading(root, places)
+    reading.job()
+    noted = dict(zip(_outer(root), places, strict=True))
+    told = {number: _told(element, root) for number, element in enumerate(reading.group_elements)}
+    return {None: noted[_told(root, root)]} | {number: noted[element] for number, element in told.items()}
+
+
+def _told(element: etree._Element, root: etree._Element) -> etree._Element:
+    """The settings in an element, or the element itself where it has none."""
+    own = renderer_namespace(str(element.get("renderer", root.get("renderer"))))
+    return next(element.iterchildren(f"{{{own}}}{SETTINGS}"), element)
 
 
 def _examined(data: bytes, limits: JobFileLimits) -> tuple[JobSpec | None, list[Problem]]:
@@ -102,17 +118,28 @@ def _pieces(root: etree._Element) -> Iterator[etree._Element]:
     What is inside of elements of others is left out: the schema allows everything there.
     """
     children = list(root.iterchildren("*"))
-    own = sorted((child for child in children if _name(child)[0] == JOB), key=lambda child: _name(child)[1] in REPEATED)
-    others = [etree.Element(child.tag) for child in children if _name(child)[0] != JOB][:_PIECE]
+    own = sorted(
+        (child for child in children if name_of(child)[0] == JOB), key=lambda child: name_of(child)[1] in REPEATED
+    )
+    others = [etree.Element(child.tag) for child in children if name_of(child)[0] != JOB][:_PIECE]
     for start in range(0, max(len(own), 1), _PIECE):
         piece = etree.Element(root.tag, {str(name): str(value) for name, value in root.attrib.items()})
-        piece.extend([*map(copy.copy, own[start : start + _PIECE]), *others])
+        piece.extend([*map(_outline, own[start : start + _PIECE]), *others])
         others = []
         yield piece
 
 
+def _outline(element: etree._Element) -> etree._Element:
+    """A copy of one of the job's own elements, without what is inside of elements of others."""
+    outline = copy.copy(element)
+    for child in list(outline.iterchildren("*")):
+        if name_of(child)[0] != JOB:
+            outline.replace(child, etree.Element(child.tag))
+    return outline
+
+
 class _Reading:
-    """Walks over root, children and grandchildren and collects values and problems."""
+    """Walks over the job's own elements and collects values and problems."""
 
     def __init__(self, root: etree._Element, places: Iterable[tuple[int, int]]) -> None:
         self.problems: list[Problem] = []
@@ -120,8 +147,11 @@ class _Reading:
         self._places = dict(zip(_outer(root), places, strict=True))
         self._values: dict[str, dict[str, Any]] = {}
         self._frames: list[FrameSet] = []
+        self._groups: list[Group] = []
+        self.group_elements: list[etree._Element] = []
         self._needs: list[Needs] = []
-        self._settings: dict[str, str] | None = None
+        self._outputs: tuple[Output, ...] | None = None
+        self._told: Told | None = None
         self._extra: list[str] = []
 
     def job(self) -> JobSpec | None:
@@ -132,77 +162,120 @@ class _Reading:
         self._check_text(self._root)
         for child in self._root.iterchildren("*"):
             self._child(child)
-        frames = self._all_frames()
-        if frames is not None and not self.problems:
-            self._check_needs(frames)
-        return None if self.problems or frames is None else self._spec(frames)
+        if not self._named_frames() or self.problems:
+            return None
+        spec = self._spec()
+        self._check_whole(spec)
+        return None if self.problems else spec
 
-    def _spec(self, frames: FrameSet) -> JobSpec:
+    def _spec(self) -> JobSpec:
         job, image, limits = (self._values.get(part, {}) for part in ("job", "image", "limits"))
+        told = self._told or Told()
         return JobSpec(
             name=job["name"],
             renderer=job["renderer"],
-            frames=frames,
+            frames=FrameSet(tuple(ids for part in self._frames for ids in part.ranges)),
             pool=job.get("pool", DEFAULT_POOL),
             priority=job.get("priority", DEFAULT_PRIORITY),
             width=image.get("width"),
             height=image.get("height"),
             limits=Limits(**limits),
-            settings=self._settings or {},
+            settings=told.settings,
+            content=tuple(told.content),
+            outputs=self._outputs or (),
+            groups=tuple(self._groups),
             extra=tuple(self._extra),
             needs=tuple(self._needs),
         )
 
+    def _check_whole(self, spec: JobSpec) -> None:
+        """What only all frames together can say."""
+        try:
+            every = frameset.check_count(spec.every)
+            groups.check(spec.groups)
+            needs.check(every, spec.needs)
+        except (FrameRangeError, JobFileError) as error:
+            self._wrong(self._root, str(error))
+
     def _wrong(self, element: etree._Element, text: str) -> None:
+        while element not in self._places:
+            parent = element.getparent()
+            assert parent is not None
+            element = parent
         self.problems.append(Problem(*self._places[element], text))
 
     def _is_job(self) -> bool:
-        space, local = _name(self._root)
+        space, local = name_of(self._root)
         if (space, local) == (JOB, "job"):
             return True
         if local == "job" and space.startswith(JOB_FAMILY):
-            self._wrong(self._root, f"the format {_short(space)} is not known: this version of DistRen reads {JOB}")
+            self._wrong(self._root, f"the format {short(space)} is not known: this version of DistRen reads {JOB}")
         elif local == "job" and not space:
             self._wrong(self._root, f'<job> has no namespace: write <job xmlns="{JOB}" ...>')
         else:
-            self._wrong(self._root, f'<{_short(local)}> is no job: write <job xmlns="{JOB}" ...>')
+            self._wrong(self._root, f'<{short(local)}> is no job: write <job xmlns="{JOB}" ...>')
         return False
 
+    # -- elements ----------------------------------------------------------------------------------------------------
+
     def _child(self, child: etree._Element) -> None:
-        space, local = _name(child)
+        space, local = name_of(child)
         if space == JOB:
             self._own_child(child, local)
         elif not space:
-            self._wrong(child, f'<{_short(local)}> has no namespace: leave xmlns="" out, or give it one')
+            self._wrong(child, f'<{short(local)}> has no namespace: leave xmlns="" out, or give it one')
         elif local == SETTINGS and space.startswith(renderer_namespace(self._renderer).removesuffix("1")):
-            self._settings_of_renderer(child, space)
+            self._told = self._settings(child, self._renderer, self._told)
         else:
-            self._extra.append(_canonical(child))
+            self._keep(child)
+
+    def _keep(self, child: etree._Element) -> None:
+        try:
+            self._extra.append(canonical(child))
+        except NoCanonicalForm as error:
+            self._wrong(child, str(error))
 
     @property
     def _renderer(self) -> str:
         return str(self._values["job"].get("renderer", "?"))
 
     def _own_child(self, child: etree._Element, local: str) -> None:
-        known = sorted(ELEMENTS.keys() - {"job"})
-        if local not in known:
-            self._wrong(child, f"<{_short(local)}> is not known here: {_instead(local, known, '<{}>')}")
+        if not self._is_known(child, "job"):
             return
         values = self._attributes(child)
-        for grandchild in child.iterchildren("*"):
-            self._wrong(grandchild, f"<{local}> holds no elements: write <{local} .../> with attributes only")
         self._check_text(child)
-        if local == "needs":
-            self._add_needs(child, values)
-        elif local in REPEATED:
-            self._frames += values.values()
-        elif local in self._values:
-            self._wrong(child, f"<{local}> is there twice: keep one of them")
+        if local == "frames":
+            self._add_frames(child, values)
+        elif local == "outputs":
+            self._outputs = self._read_outputs(child, self._outputs)
         else:
-            self._values[local] = values
+            self._check_empty(child)
+            if local == "needs":
+                self._add_needs(child, values)
+            elif local in self._values:
+                self._wrong(child, f"<{local}> is there twice: keep one of them")
+            else:
+                self._values[local] = values
+
+    def _is_known(self, child: etree._Element, within: str) -> bool:
+        local = name_of(child)[1]
+        if local in HELD[within]:
+            return True
+        place = "here" if within == "job" else f"in <{within}>"
+        self._wrong(child, f"<{short(local)}> is not known {place}: {_instead(local, list(HELD[within]), '<{}>')}")
+        return False
+
+    def _check_empty(self, element: etree._Element) -> None:
+        local = name_of(element)[1]
+        for child in element.iterchildren("*"):
+            self._wrong(child, f"<{local}> holds no elements: write <{local} .../> with attributes only")
+
+    def _check_text(self, element: etree._Element) -> None:
+        if loose := loose_text(element):
+            self._wrong(element, f"'{short(loose)}' stands loose in <{name_of(element)[1]}>: delete it")
 
     def _attributes(self, element: etree._Element) -> dict[str, Any]:
-        local = _name(element)[1]
+        local = name_of(element)[1]
         known = ELEMENTS[local]
         values: dict[str, Any] = {}
         for attribute, text in element.attrib.items():
@@ -210,8 +283,8 @@ class _Reading:
             if name in known:
                 values |= self._value(element, name, known[name], str(text))
             else:
-                instead = _instead(name, list(known), '{}="..."')
-                self._wrong(element, f"<{local}> has no attribute {_short(name)}: {instead}")
+                instead = _instead(name, list(known), '{}="..."') if known else "delete it"
+                self._wrong(element, f"<{local}> has no attribute {short(name)}: {instead}")
         for name, rule in known.items():
             if rule.required and name not in element.attrib:
                 self._wrong(element, f'<{local}> lacks {name}: write for example {name}="{rule.example}"')
@@ -221,26 +294,85 @@ class _Reading:
         try:
             return {name: rule.read(text)}
         except ValueProblem as problem:
-            self._wrong(element, f'{name}="{_short(text)}" can not be used: {problem}')
+            self._wrong(element, f'{name}="{short(text)}" can not be used: {problem}')
             return {}
 
-    def _check_text(self, element: etree._Element) -> None:
-        """Text between the elements means nothing, so somebody meant something else."""
-        texts = [element.text, *(node.tail for node in element)]
-        if loose := next((text.strip() for text in texts if text and text.strip()), None):
-            self._wrong(element, f"'{_short(loose)}' stands loose in <{_name(element)[1]}>: delete it")
+    # -- frames and their groups -------------------------------------------------------------------------------------
 
-    def _all_frames(self) -> FrameSet | None:
-        if not self._frames:
-            if not any(_name(child) == (JOB, "frames") for child in self._root.iterchildren("*")):
-                self._wrong(self._root, 'the job has no frames: write for example <frames ids="1-24"/>')
-            return None
-        frames = FrameSet(tuple(ids for part in self._frames for ids in part.ranges))
-        try:
-            return frameset.check_count(frames)
-        except FrameRangeError as error:
-            self._wrong(self._root, str(error))
-            return None
+    def _add_frames(self, element: etree._Element, values: dict[str, Any]) -> None:
+        renderer = values.get("renderer", self._renderer)
+        told: Told | None = None
+        outputs: tuple[Output, ...] | None = None
+        for child in element.iterchildren("*"):
+            space, local = name_of(child)
+            if local == SETTINGS and space.startswith(renderer_namespace(renderer).removesuffix("1")):
+                told = self._settings(child, renderer, told)
+            elif space != JOB:
+                expected = f'<{SETTINGS} xmlns="{renderer_namespace(renderer)}" .../>'
+                self._wrong(child, f"<{short(local)}> means nothing in <frames>: write {expected}")
+            elif self._is_known(child, "frames"):
+                outputs = self._read_outputs(child, outputs)
+        if "ids" not in values:
+            return
+        told = told or Told()
+        group = Group(
+            frames=values["ids"],
+            renderer=values.get("renderer"),
+            label=values.get("label"),
+            settings=told.settings,
+            content=tuple(told.content),
+            outputs=outputs or (),
+        )
+        if group == Group(frames=group.frames):
+            self._frames.append(group.frames)
+        else:
+            self._groups.append(group)
+            self.group_elements.append(element)
+
+    def _named_frames(self) -> bool:
+        """Whether there are frames; where there are none, that is a problem."""
+        if self._frames or self._groups:
+            return True
+        if not any(name_of(child) == (JOB, "frames") for child in self._root.iterchildren("*")):
+            self._wrong(self._root, 'the job has no frames: write for example <frames ids="1-24"/>')
+        return False
+
+    def _read_outputs(self, element: etree._Element, earlier: tuple[Output, ...] | None) -> tuple[Output, ...]:
+        if earlier is not None:
+            self._wrong(element, "<outputs> is there twice: keep one of them")
+        self._attributes(element)
+        self._check_text(element)
+        found: dict[str, Output] = {}
+        for child in element.iterchildren("*"):
+            if name_of(child)[0] != JOB or not self._is_known(child, "outputs"):
+                if name_of(child)[0] != JOB:
+                    self._wrong(child, '<outputs> holds <output path="..."/> only')
+                continue
+            values = self._attributes(child)
+            self._check_empty(child)
+            self._check_text(child)
+            if "path" in values:
+                output = Output(**values)
+                if output.path in found:
+                    self._wrong(child, f"the output {short(output.path)} is there twice: keep one of them")
+                if (output.width or output.height) and not output.image:
+                    self._wrong(child, 'only an image has a width and a height: add image="yes"')
+                found[output.path] = output
+        if not found:
+            self._wrong(element, '<outputs> holds nothing: write <output path="depth{frame:04}.exr"/>, or delete it')
+        if len(found) > MOST_OUTPUTS:
+            self._wrong(element, f"{len(found)} outputs are more than the {MOST_OUTPUTS} that a frame may have")
+        return tuple(found.values())
+
+    def _settings(self, element: etree._Element, renderer: str, earlier: Told | None) -> Told:
+        expected, space = renderer_namespace(renderer), name_of(element)[0]
+        if space != expected:
+            self._wrong(element, f'the format {short(space)} is not known: write <{SETTINGS} xmlns="{expected}" ...>')
+            return Told()
+        if earlier is not None:
+            self._wrong(element, f"<{SETTINGS}> of {renderer} is there twice: keep one of them")
+            return earlier
+        return settings.read(element, self._wrong)
 
     def _add_needs(self, element: etree._Element, values: dict[str, Any]) -> None:
         if ("all" in element.attrib) == ("each" in element.attrib):
@@ -251,64 +383,15 @@ class _Reading:
             rule = Needs(frames=values["frames"], needed=of.frames, pairs=pairs, job=of.job, server=of.server)
             self._needs.append(rule)
 
-    def _check_needs(self, frames: FrameSet) -> None:
-        try:
-            needs.check(frames, self._needs)
-        except JobFileError as error:
-            self._wrong(self._root, str(error))
 
-    def _settings_of_renderer(self, element: etree._Element, space: str) -> None:
-        expected = renderer_namespace(self._renderer)
-        if space != expected:
-            self._wrong(element, f'the format {_short(space)} is not known: write <{SETTINGS} xmlns="{expected}" ...>')
-            return
-        if self._settings is not None:
-            self._wrong(element, f"<{SETTINGS}> of {self._renderer} is there twice: keep one of them")
-            return
-        self._settings = {}
-        self._check_text(element)
-        for key, value in element.attrib.items():
-            self._setting(element, str(key), str(value))
+def _outer(element: etree._Element, depth: int = PLACED) -> Iterable[etree._Element]:
+    """The elements whose places `scan` notes, in the order of the file."""
+    yield element
+    if depth > 1:
         for child in element.iterchildren("*"):
-            child_space, key = _name(child)
-            if child_space != space or len(child) or child.attrib:
-                self._wrong(child, f"<{_short(key)}> is no setting: write <name>text</name>, or an attribute")
-            else:
-                self._setting(child, key, (child.text or "").strip())
-
-    def _setting(self, element: etree._Element, key: str, value: str) -> None:
-        assert self._settings is not None
-        if not KEY.fullmatch(key):
-            self._wrong(element, f"'{_short(key)}' is no name of a setting: use letters, digits, '.', '-' and '_'")
-        elif key in self._settings:
-            self._wrong(element, f"the setting {key} is given twice: keep one of them")
-        else:
-            self._settings[key] = value
-
-
-def _outer(root: etree._Element) -> Iterable[etree._Element]:
-    """Root, its children and theirs, in the order of the file."""
-    yield root
-    for child in root.iterchildren("*"):
-        yield child
-        yield from child.iterchildren("*")
-
-
-def _name(element: etree._Element) -> tuple[str, str]:
-    name = etree.QName(element)
-    return name.namespace or "", name.localname
-
-
-def _canonical(element: etree._Element) -> str:
-    """Exclusive canonical XML: the element with every namespace that it uses, whatever was around it."""
-    return etree.tostring(element, method="c14n", exclusive=True, with_comments=True, with_tail=False).decode()
+            yield from _outer(child, depth - 1)
 
 
 def _instead(word: str, known: list[str], form: str) -> str:
     close = difflib.get_close_matches(word.lower(), known, 1, 0.6)
     return "write " + " or ".join(form.format(name) for name in close or known)
-
-
-def _short(text: str) -> str:
-    flat = "".join(char if char.isprintable() else "?" for char in text)
-    return flat if len(flat) <= _SHOWN else f"{flat[:_SHOWN]}..."

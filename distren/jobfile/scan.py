@@ -23,6 +23,8 @@ class JobFileLimits:
 
 
 DEFAULT_LIMITS = JobFileLimits()
+PLACED = 4
+"""the depth down to which the places of elements are noted: <output> in <outputs> in <frames> in <job>"""
 
 
 @dataclass(frozen=True, order=True)
@@ -87,7 +89,7 @@ class _Scan:
             raise self.stop(f"elements are nested more than {self.limits.depth} deep")
         if any(len(value) > self.limits.attribute for value in attributes):
             raise self.stop(f"an attribute has more than {self.limits.attribute} characters: split it up")
-        if self.depth <= 3:
+        if self.depth <= PLACED:
             self.places.append(self._here())
 
     def count(self, nodes: int) -> None:
@@ -103,7 +105,7 @@ class _Scan:
 
 
 def scan(data: bytes, limits: JobFileLimits = DEFAULT_LIMITS) -> list[tuple[int, int]]:
-    """Line and column of the root, of its children and of their children, in the order of the file.
+    """Line and column of the elements that are at most PLACED deep, the root being 1, in the order of the file.
 
     Raises Unreadable, a JobFileError.
     """

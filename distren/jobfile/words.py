@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from distren import urls
-from distren.domain import frameset
+from distren.domain import frameset, groups
 from distren.domain.frameset import FrameSet
 from distren.domain.job import PRIORITIES
 from distren.errors import FrameRangeError, UrlError
+from distren.tarballs.paths import PathError, check_path
 from distren.urls import SCHEME
 
 FILE_NAME = "distrenjob.xml"
@@ -22,10 +23,16 @@ LONGEST_TIME = timedelta(days=30)
 MOST_ATTEMPTS = 100
 LARGEST_IMAGE = 65_536
 LONGEST_NAME = 200
+LONGEST_LABEL = 60
+MOST_OUTPUTS = 100
+"""files that a frame must produce beyond its renderer's own"""
 _RENDERER = re.compile(r"[a-z][a-z0-9]{0,31}", re.ASCII)
 _POOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _TIME = re.compile(r"([0-9]{1,7})([smhd]?)", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,16})([KMGT]?)", re.ASCII)
+_SIZES = {"T": 2**40, "G": 2**30, "M": 2**20, "K": 2**10, "": 1}
+LARGEST_SIZE = 2**50
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 """the name of a renderer's setting: an attribute or an element of XML can be called so"""
@@ -93,6 +100,47 @@ def write_time(duration: timedelta) -> str:
     return f"{seconds // _UNITS[unit]}{unit}"
 
 
+def size(text: str) -> int:
+    """Bytes: a whole number, with K, M, G or T for 1024 times as many each."""
+    match = _SIZE.fullmatch(text)
+    count = int(match[1]) * _SIZES[match[2]] if match else 0
+    if not 1 <= count <= LARGEST_SIZE:
+        raise ValueProblem("write a number of bytes up to 1024T, for example 500M or 4G")
+    return count
+
+
+def write_size(count: int) -> str:
+    """The shortest form that `size` reads."""
+    unit = next(unit for unit, factor in _SIZES.items() if count % factor == 0)
+    return f"{count // _SIZES[unit]}{unit}"
+
+
+def label(text: str) -> str:
+    text = text.strip()
+    if not 1 <= len(text) <= LONGEST_LABEL or not text.isprintable():
+        raise ValueProblem(f"write 1 to {LONGEST_LABEL} printable characters")
+    return text
+
+
+def output(text: str) -> str:
+    """The path of a file that a frame must produce."""
+    try:
+        check_path(groups.Output(path=text).of(frameset.LARGEST_FRAME).path)
+    except PathError as error:
+        raise ValueProblem(str(error)) from error
+    if groups.has_other_braces(text):
+        raise ValueProblem(
+            "write {frame} for the frame's id, or {frame:04} for an id of four digits, and no other braces"
+        )
+    return text
+
+
+def switch(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueProblem("write yes or no")
+    return text == "yes"
+
+
 def ids(text: str) -> FrameSet:
     try:
         return frameset.parse(text)
@@ -147,13 +195,36 @@ ELEMENTS: Mapping[str, Mapping[str, Attribute]] = {
         "priority": Attribute(priority, "50"),
     },
     "image": {"width": Attribute(pixels, "640"), "height": Attribute(pixels, "360")},
-    "limits": {"time": Attribute(time, "2h"), "attempts": Attribute(attempts, "3")},
-    "frames": {"ids": Attribute(ids, "1-24", required=True)},
+    "limits": {
+        "time": Attribute(time, "2h"),
+        "silence": Attribute(time, "10m"),
+        "memory": Attribute(size, "4G"),
+        "output": Attribute(size, "500M"),
+        "attempts": Attribute(attempts, "3"),
+    },
+    "outputs": {},
+    "output": {
+        "path": Attribute(output, "depth{frame:04}.exr", required=True),
+        "image": Attribute(switch, "yes"),
+        "width": Attribute(pixels, "640"),
+        "height": Attribute(pixels, "360"),
+    },
+    "frames": {
+        "ids": Attribute(ids, "1-24", required=True),
+        "renderer": Attribute(renderer, "encode"),
+        "label": Attribute(label, "trailer"),
+    },
     "needs": {
         "frames": Attribute(ids, "1000", required=True),
         "all": Attribute(reference, "frame/1-16"),
         "each": Attribute(reference, "frame/1-16"),
     },
 }
-"""Every element of the job's own namespace; `job` is the root, the others are its children and have no content."""
+"""Every element of the job's own namespace."""
+HELD: Mapping[str, tuple[str, ...]] = {
+    "job": ("frames", "image", "limits", "needs", "outputs"),
+    "frames": ("outputs",),
+    "outputs": ("output",),
+}
+"""Which of these elements lie in which; `<settings>` of a renderer lie in `job` and in `frames`."""
 REPEATED = frozenset({"frames", "needs"})

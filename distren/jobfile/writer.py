@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from distren.domain.frameset import FrameSet
-from distren.domain.job import JobSpec
+from distren.domain.groups import Group, Output
+from distren.domain.job import JobSpec, Limits
 from distren.domain.needs import Needs
 from distren.errors import JobFileError
 from distren.jobfile.reader import read_jobfile
-from distren.jobfile.words import FILE_NAME, JOB, SETTINGS, Reference, renderer_namespace, write_time
+from distren.jobfile.words import FILE_NAME, JOB, SETTINGS, Reference, renderer_namespace, write_size, write_time
 
 _RANGES = 1_000
 """in one <frames>; keeps its attribute far below the limit on attributes, however many ids there are"""
@@ -49,16 +50,60 @@ def _lines(spec: JobSpec) -> Iterator[str]:
     size: dict[str, str | int | None] = {"width": spec.width, "height": spec.height}
     if spec.width is not None or spec.height is not None:
         yield f"  <image{_attributes(size)}/>"
-    yield f"  <limits{_attributes({'time': write_time(spec.limits.time), 'attempts': spec.limits.attempts})}/>"
+    yield f"  <limits{_attributes(_limits(spec.limits))}/>"
+    yield from _outputs(spec.outputs, "  ")
     for start in range(0, len(spec.frames.ranges), _RANGES):
         part = FrameSet(spec.frames.ranges[start : start + _RANGES])
         yield f"  <frames{_attributes({'ids': str(part)})}/>"
+    for group in spec.groups:
+        yield from _group(group, spec.renderer)
     yield from (f"  <needs{_attributes(_needs(rule))}/>" for rule in spec.needs)
-    if spec.settings:
-        settings = dict(sorted(spec.settings.items()))
-        yield f'  <{SETTINGS} xmlns="{renderer_namespace(spec.renderer)}"{_attributes(settings)}/>'
+    yield from _settings(spec.renderer, spec.settings, spec.content, "  ")
     yield from (f"  {element}" for element in spec.extra)
     yield "</job>"
+
+
+def _limits(limits: Limits) -> dict[str, str | int | None]:
+    return {
+        "time": write_time(limits.time),
+        "silence": None if limits.silence is None else write_time(limits.silence),
+        "memory": None if limits.memory is None else write_size(limits.memory),
+        "output": None if limits.output is None else write_size(limits.output),
+        "attempts": limits.attempts,
+    }
+
+
+def _group(group: Group, renderer: str) -> Iterator[str]:
+    inside = [
+        *_outputs(group.outputs, "    "),
+        *_settings(group.renderer or renderer, group.settings, group.content, "    "),
+    ]
+    head = _attributes({"ids": str(group.frames), "renderer": group.renderer, "label": group.label})
+    if inside:
+        yield from (f"  <frames{head}>", *inside, "  </frames>")
+    else:
+        yield f"  <frames{head}/>"
+
+
+def _outputs(outputs: Sequence[Output], indent: str) -> Iterator[str]:
+    if outputs:
+        yield f"{indent}<outputs>"
+        for output in outputs:
+            image = "yes" if output.image else None
+            about = {"path": output.path, "image": image, "width": output.width, "height": output.height}
+            yield f"{indent}  <output{_attributes(about)}/>"
+        yield f"{indent}</outputs>"
+
+
+def _settings(renderer: str, settings: Mapping[str, str], content: Sequence[str], indent: str) -> Iterator[str]:
+    if settings or content:
+        head = (
+            f'{indent}<{SETTINGS} xmlns="{renderer_namespace(renderer)}"{_attributes(dict(sorted(settings.items())))}'
+        )
+        if content:
+            yield from (f"{head}>", *(f"{indent}  {element}" for element in content), f"{indent}</{SETTINGS}>")
+        else:
+            yield f"{head}/>"
 
 
 def _needs(rule: Needs) -> dict[str, str | int | None]:

@@ -40,7 +40,8 @@ class Task:
     `first` and `last` are the range of the whole animation, which `frame` lies in; `width` and `height` are pixels or
     None; `inputs` is the folder that the seed is laid out in (read only); `output` the only place to write to
     and the program's working directory: empty, but for the folder `needs` with the results of frames that this one
-    needs (docs/reference/distrenjob.md).
+    needs (docs/reference/distrenjob.md). `content` are the elements of the settings that hold more than text, as
+    canonical XML: none, unless the adapter brings a schema.
     """
 
     frame: int
@@ -51,6 +52,7 @@ class Task:
     settings: Mapping[str, str]
     inputs: Path
     output: Path
+    content: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,11 @@ class Scene:
 
 
 class Renderer(Protocol):
-    """One program that renders. Instances hold no state of a render."""
+    """One program that renders. Instances hold no state of a render.
+
+    An adapter whose settings hold elements with attributes or elements in them has an attribute `schema` as well, the
+    path of a RELAX NG schema for its whole <settings> element, with the texts as attributes.
+    """
 
     @property
     def name(self) -> str:

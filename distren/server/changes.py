@@ -77,8 +77,7 @@ class Changes:
             return
         key = (before.job, before.id)
         self._before.setdefault(key, before)
-        stored = self._frames[key]
-        self._frames[key] = Stored(frame=after, attempts=stored.attempts, needs=stored.needs)  # replace takes longer
+        self._frames[key] = self._frames[key].become(after)
         ended = after.state in FRAME_ENDED and before.state not in FRAME_ENDED
         if ended and after.state is FrameState.CANCELLED and before.token is not None:
             self._end_attempt(before.token, AttemptState.DROPPED, reason="the frame was called off")

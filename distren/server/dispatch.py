@@ -7,23 +7,25 @@ while the order of all other frames stays in the database, where priority, pause
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection
 
 from distren.amqp.topology import FRAMES
 from distren.domain.frame import Frame
+from distren.domain.groups import Group, Work
 from distren.domain.job import Blob
 from distren.domain.states import FrameState
 from distren.server.fleet import Fleet, WorkerClass
 from distren.server.lifecycle import Lifecycle
-from distren.storage import dependencies
+from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage.dependencies import Key
+from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 from distren.wire import fields
-from distren.wire.frames import Render
+from distren.wire.frames import OutputFile, Render
 
 AHEAD = 1.0
 """seconds of work that a queue holds beyond what its workers have taken"""
@@ -53,37 +55,55 @@ def fill(connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: flo
     if not any(room > 0 for room in free.values()):
         return owing
     for job in job_rows.in_turn(connection):
-        able = [queue for queue, one in classes.items() if free[queue] > 0 and _can(one, job)]
-        if not job.counts[FrameState.READY] or not able:
+        if not job.counts[FrameState.READY]:
             continue
-        limit = sum(free[queue] for queue in able)
-        for stored in frame_rows.ready(connection, job.id, now=now, limit=limit):
-            queue = max(able, key=lambda name: free[name])
-            free[queue] -= 1
-            needs = dependencies.results(connection, job.id, stored.frame.id) if stored.needs else ()
-            owing.append((FRAMES, queue, message(job, lifecycle.issue(stored, queue), needs).encode()))
+        for lane, renderer in enumerate(job.lanes):
+            able = [queue for queue, one in classes.items() if free[queue] > 0 and _can(one, job.pool, renderer)]
+            if not able:
+                continue
+            limit = sum(free[queue] for queue in able)
+            ready = frame_rows.ready(connection, job.id, lane=lane, now=now, limit=limit)
+            differing = groups.load(connection, job.id, {one.group for one in ready if one.group is not None})
+            for stored in ready:
+                queue = max(able, key=lambda name: free[name])
+                free[queue] -= 1
+                needs = dependencies.results(connection, job.id, stored.frame.id) if stored.needs else ()
+                work = _work(job, stored, differing)
+                owing.append((FRAMES, queue, message(job, lifecycle.issue(stored, queue), needs, work).encode()))
         if all(room <= 0 for room in free.values()):
             break
     return owing
 
 
-def _can(one: WorkerClass, job: Job) -> bool:
-    return one.pool == job.pool and job.renderer in one.renderers
+def _can(one: WorkerClass, pool: str, renderer: str) -> bool:
+    return one.pool == pool and renderer in one.renderers
 
 
-def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = ()) -> Render:
-    """What a worker needs to know to render `frame`, which needs the results of others."""
+def _work(job: Job, stored: Stored, differing: Mapping[int, Group]) -> Work:
+    """What is to be done for a frame, which may be in a group."""
+    return job.work if stored.group is None else differing[stored.group].over(job.work)
+
+
+def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = (), work: Work | None = None) -> Render:
+    """What a worker needs to know to render `frame`, which needs the results of others; `work` is the job's if None."""
+    work = work or job.work
+    outputs = (output.of(frame.id) for output in work.outputs)
     return Render(
         job=job.id,
         frame=frame.id,
         issue=frame.issue,
-        renderer=job.renderer,
+        renderer=work.renderer,
         manifest=fields.Blob.of(job.manifest),
         first=job.first,
         last=job.last,
         width=job.width,
         height=job.height,
-        settings=dict(job.settings),
+        settings=dict(work.settings),
+        content=list(work.content),
+        outputs=[OutputFile(path=one.path, image=one.image, width=one.width, height=one.height) for one in outputs],
         time_limit=job.time_limit,
+        silence_limit=job.silence_limit,
+        memory_limit=job.memory_limit,
+        output_limit=job.output_limit,
         needs=[(*key, blob.digest, blob.size) for key, blob in needs],
     )

@@ -13,6 +13,7 @@ from distren.jobfile.manifest import read_manifest
 from distren.jobfile.reader import read_jobfile
 from distren.jobfile.words import FILE_NAME
 from distren.renderers import registry
+from distren.renderers.work import check_works
 from distren.server.fleet import Fleet
 from distren.server.lifecycle import Lifecycle
 from distren.storage import jobs as job_rows
@@ -56,19 +57,15 @@ def _read(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
     return path.read_bytes()
 
 
-def check_renderer(spec: JobSpec, fleet: Fleet, now: float) -> None:
-    """Raise RendererUnavailable for a renderer that nobody knows, JobFileError for settings that it refuses."""
-    adapter = registry.installed().get(spec.renderer)
+def check_renderers(spec: JobSpec, fleet: Fleet, now: float) -> None:
+    """Raise RendererUnavailable for a renderer that nobody knows, JobFileError for settings that one refuses."""
     known = sorted({*registry.installed(), *fleet.renderers(now)})
-    if spec.renderer not in known:
-        raise RendererUnavailable(
-            f"no renderer is called '{spec.renderer}' here; there are: {', '.join(known) or 'none'}"
-        )
-    if adapter is not None:
-        try:
-            adapter.check(spec.settings)
-        except JobFileError as error:
-            raise JobFileError(f"{spec.renderer}: {error}") from error
+    for renderer in spec.renderers:
+        if renderer not in known:
+            raise RendererUnavailable(
+                f"no renderer is called '{renderer}' here; there are: {', '.join(known) or 'none'}"
+            )
+    check_works(spec)
 
 
 def check_needs(spec: JobSpec, server: str) -> None:
@@ -91,4 +88,6 @@ def record(connection: Connection, request: Submit, seed: Seed, now: float) -> t
         lifecycle = Lifecycle(connection, now)
         lifecycle.settle(job)
         lifecycle.save()
-    return job, len(seed.spec.frames)
+    recorded = job_rows.by_id(connection, job)
+    assert recorded is not None
+    return job, recorded.counts.total

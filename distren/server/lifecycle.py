@@ -59,7 +59,7 @@ class Lifecycle(Changes):
         if attempt.token in self._attempts:
             return
         number = stored.attempts + 1
-        self._frames[frame.job, frame.id] = Stored(frame=frame, attempts=number, needs=stored.needs)
+        self._frames[frame.job, frame.id] = stored.become(frame, attempts=number)
         self._before.setdefault((frame.job, frame.id), frame)
         self._new[attempt.token] = None
         self._attempts[attempt.token] = AttemptRecord(

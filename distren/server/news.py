@@ -71,7 +71,7 @@ class News:
                 if ended:
                     self._told.pop(number)
                 rate = self._state.rates.of(number, now)
-                why = views.why_waiting(job, self._state.fleet, now)
+                why = self._state.why_waiting(job)
                 self._publish(job_news(number), views.job_news(self._state.name, job, rate=rate, why=why))
         return min((self._told[number] + EVERY for number in self._waiting), default=None)
 

@@ -12,7 +12,7 @@ from distren.server import intake, views
 from distren.server.changes import Changed
 from distren.server.lifecycle import Lifecycle
 from distren.storage import attempts as attempt_rows
-from distren.storage import dependencies
+from distren.storage import dependencies, groups
 from distren.storage import files as file_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
@@ -41,7 +41,7 @@ def _describe(state: State, message: wire.Describe) -> Message:
 def _submit(state: State, message: wire.Submit) -> Message:
     seed = intake.read_seed(state.store, message.manifest.value())
     intake.check_needs(seed.spec, state.name)
-    intake.check_renderer(seed.spec, state.fleet, state.steady())
+    intake.check_renderers(seed.spec, state.fleet, state.steady())
     with state.engine.begin() as connection:
         job, frames = intake.record(connection, message, seed, state.now())
         record = job_rows.by_id(connection, job)
@@ -70,8 +70,14 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         )
         blocked = [stored.frame.id for stored in found if stored.frame.state is FrameState.BLOCKED]
         waits = dependencies.waits(connection, message.job, blocked)
+        named = groups.load(connection, message.job, {one.group for one in found if one.group is not None})
     shown = [
-        views.frame_info(stored, state.progress, waits=views.waits(state.name, stored, waits.get(stored.frame.id)))
+        views.frame_info(
+            stored,
+            state.progress,
+            waits=views.waits(state.name, stored, waits.get(stored.frame.id)),
+            group=None if stored.group is None else named[stored.group],
+        )
         for stored in found[: message.limit]
     ]
     return wire.Frames(frames=shown, more=len(found) > message.limit)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from distren.server import views
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
+from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
 from distren.wire.jobs import Change, JobInfo
@@ -62,5 +63,13 @@ class State:
 
     def job_info(self, job: Job) -> JobInfo:
         """The job as a client sees it."""
+        return views.job_info(job, rate=self.rates.of(job.id, self.steady()), why=self.why_waiting(job))
+
+    def why_waiting(self, job: Job) -> str:
+        """One line on what keeps a job from going on; not to be asked within a transaction."""
         now = self.steady()
-        return views.job_info(job, rate=self.rates.of(job.id, now), why=views.why_waiting(job, self.fleet, now))
+        starving: list[int] = []
+        if idle := views.idle_lanes(job, self.fleet, now):
+            with self.engine.begin() as connection:
+                starving = frame_rows.ready_lanes(connection, job.id, idle)
+        return views.why_waiting(job, self.fleet, now, starving)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from distren.domain.groups import Group
 from distren.domain.states import FrameState, JobState
 from distren.server.fleet import Fleet, Seen
 from distren.storage.attempts import AttemptRecord
@@ -13,7 +14,7 @@ from distren.storage.jobs import Job
 from distren.storage.workers import WorkerRecord
 from distren.urls import Url
 from distren.wire.fields import Blob
-from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, JobNews, WorkerInfo
+from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, JobNews, LimitsInfo, WorkerInfo
 
 _REASON = 300
 """characters of a reason in a listing, so that 10,000 frames fit into a message; an attempt tells all of it"""
@@ -35,6 +36,14 @@ def job_info(job: Job, *, rate: float, why: str) -> JobInfo:
         height=job.height,
         rate=rate,
         error=why,
+        renderers=list(job.lanes),
+        limits=LimitsInfo(
+            time=job.time_limit,
+            attempts=job.attempts,
+            silence=job.silence_limit,
+            memory=job.memory_limit,
+            output=job.output_limit,
+        ),
     )
 
 
@@ -47,13 +56,27 @@ def job_news(server: str, job: Job, *, rate: float, why: str) -> JobNews:
     return JobNews(server=server, job=job.id, state=str(job.state), counts=counts(job), rate=rate, error=why)
 
 
-def why_waiting(job: Job, fleet: Fleet, now: float) -> str:
-    """One line on what keeps a job from going on; empty where nothing does."""
+def idle_lanes(job: Job, fleet: Fleet, now: float) -> list[int]:
+    """The lanes of a job whose renderer nobody has now; empty where it has one lane only."""
+    if len(job.lanes) == 1 or job.state is not JobState.ACTIVE or not job.counts[FrameState.READY]:
+        return []
+    return [lane for lane, renderer in enumerate(job.lanes) if not fleet.can_render(renderer, job.pool, now)]
+
+
+def why_waiting(job: Job, fleet: Fleet, now: float, starving: Sequence[int] = ()) -> str:
+    """One line on what keeps a job from going on; empty where nothing does.
+
+    `starving` are those of its idle lanes that hold frames that are ready.
+    """
     if job.state is JobState.PAUSED:
         return f"paused: 'distren resume {job.id}' lets it go on"
     waits = job.state is JobState.ACTIVE and job.counts[FrameState.READY] + job.counts[FrameState.QUEUED]
-    if waits and not fleet.can_render(job.renderer, job.pool, now):
-        return f"no worker of pool '{job.pool}' can run '{job.renderer}' now: start one with 'distren-worker'"
+    lacking = [job.lanes[lane] for lane in starving]
+    if len(job.lanes) == 1 and waits and not fleet.can_render(job.renderer, job.pool, now):
+        lacking = [job.renderer]
+    if lacking:
+        named = " or ".join(f"'{name}'" for name in lacking)
+        return f"no worker of pool '{job.pool}' can run {named} now: start one with 'distren-worker'"
     blocked = job.counts[FrameState.BLOCKED]
     if blocked and blocked == job.counts.open:
         return f"{blocked} frames wait for other frames: 'distren frames {job.id}' says for which"
@@ -76,7 +99,13 @@ def waits(server: str, stored: Stored, need: tuple[int, int] | None) -> str | No
     return f"waits for {url}" + (f" and {more} more" if more > 0 else "")
 
 
-def frame_info(stored: Stored, progress: Mapping[tuple[int, int], float], *, waits: str | None = None) -> FrameInfo:
+def frame_info(
+    stored: Stored,
+    progress: Mapping[tuple[int, int], float],
+    *,
+    waits: str | None = None,
+    group: Group | None = None,
+) -> FrameInfo:
     """A frame; `progress` holds percentages by (job, frame), `waits` says what a blocked one waits for."""
     frame = stored.frame
     reason = waits or frame.reason
@@ -94,6 +123,8 @@ def frame_info(stored: Stored, progress: Mapping[tuple[int, int], float], *, wai
         reason=None if reason is None else reason[:_REASON],
         result=None if frame.result is None else Blob.of(frame.result),
         waits_for=frame.waits_for,
+        renderer=None if group is None else group.renderer,
+        label=None if group is None else group.label,
     )
 
 

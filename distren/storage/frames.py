@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, literal_column, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 from distren.domain.frame import Frame
-from distren.domain.job import Blob
+from distren.domain.job import Blob, JobSpec
 from distren.domain.states import ISSUED, FrameState
 from distren.storage.tables import frames
 
 # A literal: SQLite does not use its index of ready frames for a parameter.
 _READY: ColumnElement[str] = literal_column("'ready'")
+_ROWS = 10_000
+_LONG = 100
+"""ids of a range that the database counts out itself"""
+_FRESH = {"state": FrameState.READY, "issue": 0, "failures": 0, "attempts": 0, "not_before": 0.0}
 _AT_ONCE = 5_000  # well below the number of parameters that a statement may have
 
 _UPDATE = (
@@ -49,11 +66,65 @@ _UPDATE_NEEDING = _UPDATE.values({name: bindparam(name) for name in ("waits_for"
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A frame with what only the database knows: how many attempts there have been, and how many frames it needs."""
+    """A frame with what only the database knows.
+
+    `attempts` is how many there have been, `needs` how many frames it needs; `group` is its group's number, None where
+    it is as its job says; `lane` says which of the job's renderers renders it.
+    """
 
     frame: Frame
     attempts: int
     needs: int = 0
+    group: int | None = None
+    lane: int = 0
+
+    def become(self, frame: Frame, *, attempts: int | None = None) -> Stored:
+        """The same frame, changed. Written out: `replace` takes longer, and every change of a frame comes by here."""
+        attempts = self.attempts if attempts is None else attempts
+        return Stored(frame=frame, attempts=attempts, needs=self.needs, group=self.group, lane=self.lane)
+
+
+def add(connection: Connection, job: int, spec: JobSpec) -> int:
+    """Write the frames of a new job, all of them ready; returns how many they are.
+
+    An id that is named twice counts once, and belongs to the group that names it.
+    """
+    for number, group in enumerate(spec.groups):
+        lane = spec.renderers.index(group.renderer or spec.renderer)
+        _add_ranges(connection, group.frames.ranges, {"job": job, "group": number, "lane": lane})
+    _add_ranges(connection, spec.frames.ranges, {"job": job, "group": None, "lane": 0})
+    every = spec.every
+    if every.is_disjoint:
+        return len(every)
+    return connection.execute(select(func.count()).where(frames.c.job == job)).scalar_one()
+
+
+def _add_ranges(connection: Connection, ranges: Iterable[range], about: Mapping[str, int | None]) -> None:
+    """Write frames that are not there yet; long ranges are counted out by the database itself."""
+    fresh = {**_FRESH, **about}
+    names = sorted(fresh)
+    alone: list[dict[str, Any]] = []
+    insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
+    for ids in ranges:
+        if len(ids) < _LONG:
+            alone += [{**fresh, "id": number} for number in ids]
+            if len(alone) >= _ROWS:
+                connection.execute(insert(frames).on_conflict_do_nothing(), alone)
+                alone = []
+            continue
+        counted = _counted(ids)
+        # "where true": without it, SQLite takes ON CONFLICT for the condition of a join
+        values = select(*(literal(fresh[name], frames.c[name].type) for name in names), counted.c.id)
+        statement = insert(frames).from_select([*names, "id"], values.where(true())).on_conflict_do_nothing()
+        connection.execute(statement)
+    if alone:
+        connection.execute(insert(frames).on_conflict_do_nothing(), alone)
+
+
+def _counted(ids: range) -> CTE:
+    """The ids of a range, counted out."""
+    numbers = select(literal(ids[0], frames.c.id.type).label("id")).cte("numbers", recursive=True)
+    return numbers.union_all(select(numbers.c.id + ids.step).where(numbers.c.id + ids.step <= ids[-1]))
 
 
 def load(connection: Connection, keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Stored]:
@@ -80,16 +151,22 @@ def save(connection: Connection, changed: Collection[Stored]) -> None:
         connection.execute(_UPDATE_NEEDING, values)
 
 
-def ready(connection: Connection, job: int, *, now: float, limit: int) -> list[Stored]:
-    """The next frames of a job to render, in the order of their ids."""
+def ready(connection: Connection, job: int, *, lane: int = 0, now: float, limit: int) -> list[Stored]:
+    """The next frames of a job to render by one of its renderers, in the order of their ids."""
     query = (
         select(frames)
-        .where(frames.c.job == job, frames.c.state == _READY, frames.c.not_before <= now)
+        .where(frames.c.job == job, frames.c.lane == lane, frames.c.state == _READY, frames.c.not_before <= now)
         .order_by(frames.c.id)
         .limit(limit)
         .with_for_update()
     )
     return [_stored(row) for row in connection.execute(query)]
+
+
+def ready_lanes(connection: Connection, job: int, lanes: Collection[int]) -> list[int]:
+    """Those of the lanes in which a frame of the job is ready, be it later."""
+    query = select(frames.c.lane).where(frames.c.job == job, frames.c.state == _READY)
+    return [lane for lane in lanes if connection.execute(query.where(frames.c.lane == lane).limit(1)).first()]
 
 
 def retry_times(connection: Connection, now: float) -> list[float]:
@@ -146,7 +223,7 @@ def _stored(row: Row[Any]) -> Stored:
         waits_for=row.waits_for,
         starved=bool(row.starved),
     )
-    return Stored(frame=frame, attempts=row.attempts, needs=row.needs)
+    return Stored(frame=frame, attempts=row.attempts, needs=row.needs, group=row.group, lane=row.lane)
 
 
 def _values(stored: Stored) -> dict[str, Any]:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from distren.domain.groups import Work
 from distren.domain.job import Blob, InputFile, JobSpec
 from distren.domain.progress import Counts
 from distren.domain.states import FrameState, JobState
-from distren.storage import dependencies
-from distren.storage.tables import files, frames, jobs
+from distren.storage import dependencies, groups
+from distren.storage import frames as frame_rows
+from distren.storage.tables import files, jobs
 
 _ROWS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job's record. Times are seconds since 1970, UTC; `time_limit` is in seconds.
+    """A job's record. Times are seconds since 1970, UTC; limits are seconds and bytes.
 
-    `needed`: frames, of this job or of others, need frames of this job.
+    `lanes` are its renderers: a frame's lane counts in this list. `needed`: frames, of this job or of others, need
+    frames of this job.
     """
 
     id: int
     key: str
     name: str
-    renderer: str
     pool: str
     priority: int
     state: JobState
@@ -35,14 +37,23 @@ class Job:
     height: int | None
     first: int
     last: int
-    settings: Mapping[str, str]
+    work: Work
+    lanes: tuple[str, ...]
     time_limit: float
+    silence_limit: float | None
+    memory_limit: int | None
+    output_limit: int | None
     attempts: int
     manifest: Blob
     counts: Counts
     created: float
     ended: float | None
     needed: bool = False
+
+    @property
+    def renderer(self) -> str:
+        """The renderer of the frames that name no other one."""
+        return self.work.renderer
 
 
 def add(
@@ -52,6 +63,7 @@ def add(
 
     Raises NotFound where a frame needs one that is not there.
     """
+    every, silence = spec.every, spec.limits.silence
     result = connection.execute(
         insert(jobs).values(
             key=key,
@@ -62,10 +74,16 @@ def add(
             state=JobState.ACTIVE,
             width=spec.width,
             height=spec.height,
-            first=spec.frames.first,
-            last=spec.frames.last,
+            first=every.first,
+            last=every.last,
             settings=dict(spec.settings),
+            content=list(spec.content),
+            outputs=groups.outputs_written(spec.outputs),
+            lanes=list(spec.renderers) if len(spec.renderers) > 1 else [],
             time_limit=spec.limits.time.total_seconds(),
+            silence_limit=None if silence is None else silence.total_seconds(),
+            memory_limit=spec.limits.memory,
+            output_limit=spec.limits.output,
             attempts=spec.limits.attempts,
             manifest=manifest.digest,
             manifest_size=manifest.size,
@@ -76,7 +94,8 @@ def add(
     assert result.inserted_primary_key is not None
     job: int = result.inserted_primary_key[0]
     _add_files(connection, job, inputs)
-    total = _add_frames(connection, job, spec)
+    total = frame_rows.add(connection, job, spec)
+    groups.add(connection, job, spec.groups)
     blocked = dependencies.add(connection, job, spec.needs) if spec.needs else 0
     set_counts(connection, job, Counts({FrameState.READY: total - blocked, FrameState.BLOCKED: blocked}))
     return job
@@ -96,20 +115,6 @@ def _add_files(connection: Connection, job: int, inputs: Iterable[InputFile]) ->
     ]
     for start in range(0, len(rows), _ROWS):
         connection.execute(insert(files), rows[start : start + _ROWS])
-
-
-def _add_frames(connection: Connection, job: int, spec: JobSpec) -> int:
-    fresh = {"job": job, "state": FrameState.READY, "issue": 0, "failures": 0, "attempts": 0, "not_before": 0.0}
-    rows: list[dict[str, Any]] = []
-    total = 0
-    for frame in spec.frames:
-        rows.append({**fresh, "id": frame})
-        if len(rows) == _ROWS:
-            connection.execute(insert(frames), rows)
-            total, rows = total + len(rows), []
-    if rows:
-        connection.execute(insert(frames), rows)
-    return total + len(rows)
 
 
 def by_id(connection: Connection, job: int) -> Job | None:
@@ -155,7 +160,6 @@ def _job(row: Row[Any]) -> Job:
         id=row.id,
         key=row.key,
         name=row.name,
-        renderer=row.renderer,
         pool=row.pool,
         priority=row.priority,
         state=JobState(row.state),
@@ -163,8 +167,17 @@ def _job(row: Row[Any]) -> Job:
         height=row.height,
         first=row.first,
         last=row.last,
-        settings=row.settings,
+        work=Work(
+            renderer=row.renderer,
+            settings=row.settings,
+            content=tuple(row.content),
+            outputs=groups.outputs_read(row.outputs),
+        ),
+        lanes=tuple(row.lanes) or (row.renderer,),
         time_limit=row.time_limit,
+        silence_limit=row.silence_limit,
+        memory_limit=row.memory_limit,
+        output_limit=row.output_limit,
         attempts=row.attempts,
         manifest=Blob(digest=row.manifest, size=row.manifest_size),
         counts=Counts({FrameState(state): count for state, count in row.counts.items()}),

@@ -51,7 +51,13 @@ jobs = Table(
     Column("first", BigInteger, nullable=False, comment="smallest frame id"),
     Column("last", BigInteger, nullable=False, comment="largest frame id"),
     Column("settings", JSON, nullable=False),
+    Column("content", JSON, nullable=False, server_default="[]", comment="elements of the settings, canonical XML"),
+    Column("outputs", JSON, nullable=False, server_default="[]", comment="files beyond those of the renderer"),
+    Column("lanes", JSON, nullable=False, server_default="[]", comment="its renderers, where it has several"),
     Column("time_limit", Float, nullable=False, comment="seconds that one attempt may take"),
+    Column("silence_limit", Float, comment="seconds without a word after which an attempt is ended"),
+    Column("memory_limit", BigInteger, comment="bytes"),
+    Column("output_limit", BigInteger, comment="bytes"),
     Column("attempts", Integer, nullable=False, comment="failures that a frame may have before it fails"),
     Column("manifest", String(64), nullable=False),
     Column("manifest_size", BigInteger, nullable=False),
@@ -65,6 +71,20 @@ jobs = Table(
     comment="AUTOINCREMENT: an id is never issued twice, not even after the newest job is deleted",
 )
 Index("ix_jobs_state_priority", jobs.c.state, jobs.c.priority)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("renderer", Text, comment="null: the job's"),
+    Column("label", Text),
+    Column("settings", JSON, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("outputs", JSON, nullable=False),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="frames that differ from the rest of their job; what they lack they have from the job",
+)
 
 files = Table(
     "files",
@@ -99,11 +119,14 @@ frames = Table(
     Column("needs", Integer, nullable=False, server_default="0", comment="how many frames it needs"),
     Column("waits_for", Integer, nullable=False, server_default="0", comment="how many of those are not done"),
     Column("starved", Integer, nullable=False, server_default="0", comment="1: failed as one of those did"),
+    Column("group", Integer, comment="its group's number; null: as the job says"),
+    Column("lane", Integer, nullable=False, server_default="0", comment="which of the job's renderers renders it"),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
 )
 Index(
     "ix_frames_ready",
     frames.c.job,
+    frames.c.lane,
     frames.c.id,
     sqlite_where=frames.c.state == "ready",
     postgresql_where=frames.c.state == "ready",

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from distren.domain.needs import MOST_OF_A_FRAME
 from distren.wire.codec import Message
-from distren.wire.fields import Blob, Count, FrameOfJob, Id, Name, NeededResult, Seconds, ShortText, Token
+from distren.wire.fields import Blob, Content, Count, FrameOfJob, Id, Name, NeededResult, Seconds, ShortText, Token
 
 INLINE = 2**20
 """bytes; a frame tarball or log of at most this size travels inside the event, a larger one as a blob before it"""
 Inline = Annotated[bytes, Field(max_length=INLINE)]
 
 
+class OutputFile(BaseModel):
+    """A file that a frame must produce: its path in the working directory; perhaps an image, of a certain size."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    path: ShortText
+    image: bool = False
+    width: Count | None = None
+    height: Count | None = None
+
+
 class Render(Message, type="frame.render"):
     """Server → worker: render this frame. `first` and `last` are the job's frame range, `manifest` lists its inputs.
 
-    `needs` are the frames that it needs, with their frame tarballs.
+    `renderer`, `settings` and `content` (elements of the settings that hold more than text, as canonical XML) are those
+    of this very frame. `outputs` are files that it must produce beyond those of its renderer. The limits are seconds
+    (`silence_limit`: without a line of output or progress) and bytes; None is no limit. `needs` are the frames that it
+    needs, with their frame tarballs.
     """
 
     job: Id
@@ -31,7 +44,12 @@ class Render(Message, type="frame.render"):
     width: Count | None = None
     height: Count | None = None
     settings: dict[str, ShortText] = {}
+    content: Annotated[list[Content], Field(max_length=10_000)] = []
+    outputs: Annotated[list[OutputFile], Field(max_length=1_000)] = []
     time_limit: Seconds
+    silence_limit: Seconds | None = None
+    memory_limit: Count | None = None
+    output_limit: Count | None = None
     needs: Annotated[list[NeededResult], Field(max_length=MOST_OF_A_FRAME)] = []
 
 

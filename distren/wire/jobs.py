@@ -63,8 +63,20 @@ class Submitted(Message, type="job.submitted"):
     frames: Count
 
 
+class LimitsInfo(_Record):
+    """What one attempt may take, in seconds and bytes (None: no limit), and how many attempts a frame gets."""
+
+    time: Seconds
+    attempts: Count
+    silence: Seconds | None = None
+    memory: Count | None = None
+    output: Count | None = None
+
+
 class JobInfo(_Record):
     """A job as a client sees it. Times are seconds since 1970, UTC; `counts` are frames by state, `rate` frames/s.
+
+    `renderers` are all that its frames need, `renderer` is that of the frames that name no other one.
 
     `error` says why the job does not go on, or why it failed, in one line; empty where nothing is wrong.
     """
@@ -82,6 +94,8 @@ class JobInfo(_Record):
     height: Count | None
     rate: Seconds = 0.0
     error: ShortText = ""
+    renderers: list[Name] = []
+    limits: LimitsInfo | None = None
 
 
 class ListJobs(Message, type="job.list"):
@@ -108,7 +122,8 @@ class ShownJob(Message, type="job.shown"):
 class FrameInfo(_Record):
     """A frame as a client sees it; `percent` is how far its attempt is, `result` its frame tarball when done.
 
-    `waits_for` is how many frames that it needs are not done.
+    `waits_for` is how many frames that it needs are not done. `renderer` and `label` are those of its group, None for
+    a frame that is as its job says.
     """
 
     frame: Id
@@ -121,6 +136,8 @@ class FrameInfo(_Record):
     reason: ShortText | None = None
     result: Blob | None = None
     waits_for: Count = 0
+    renderer: Name | None = None
+    label: Name | None = None
 
 
 class ListFrames(Message, type="frame.list"):

@@ -104,8 +104,9 @@ def _make(
                     settings=render.settings,
                     inputs=inputs,
                     output=folder / "output",
+                    content=tuple(render.content),
                 )
-                command = adapter.command(task, skills.programs.get(render.renderer))
+                command = outputs.expected(adapter.command(task, skills.programs.get(render.renderer)), render)
                 view = View(
                     folder=folder / "output",
                     temporary=folder / "tmp",

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from distren.domain.job import Blob
 from distren.errors import OutputError, TarballError
 from distren.renderers.protocol import AttemptFailed, Command, ExpectedFile
 from distren.tarballs.writer import Member, write_tarball
+from distren.wire.frames import Render
 from distren.worker.process import Outcome
+
+
+def expected(command: Command, render: Render) -> Command:
+    """The command with the files that the job expects of the frame beyond those that the renderer does."""
+    wanted = {file.name: file for file in command.outputs}
+    for more in render.outputs:
+        wanted[more.path] = ExpectedFile(name=more.path, image=more.image, width=more.width, height=more.height)
+    return replace(command, outputs=tuple(wanted.values()))
 
 
 def check(command: Command, folder: Path, outcome: Outcome) -> None:

@@ -15,6 +15,7 @@ from lxml import etree
 
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
+from distren.domain.groups import Group, Output
 from distren.domain.job import JobSpec, Limits
 from distren.domain.needs import Needs
 from distren.errors import JobFileError
@@ -59,19 +60,38 @@ keys = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True).filter(
 extras = st.builds(
     lambda name, key, value, text: _element(name, key, value, text), keys, keys, xml_text, xml_text | st.just("\r\n\t ")
 )
+texts = st.dictionaries(keys, xml_text | st.just("two\nlines\r\t<&\">'"), max_size=5)
+names = st.from_regex(r"[a-z][a-z0-9]{0,31}", fullmatch=True)
+sizes = st.none() | st.integers(1, 2**50)
+outputs = st.lists(
+    st.builds(
+        lambda path, image, width: Output(path=path, image=image, width=width if image else None),
+        st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8})?(\{frame(:0[1-9])?\})?\.exr", fullmatch=True),
+        st.booleans(),
+        st.none() | st.integers(1, 65536),
+    ),
+    max_size=3,
+    unique_by=lambda output: output.path,
+).map(tuple)
 specs = st.builds(
     JobSpec,
     name=printable,
-    renderer=st.from_regex(r"[a-z][a-z0-9]{0,31}", fullmatch=True),
+    renderer=names,
     frames=frames.map(lambda parts: FrameSet(tuple(parts))),
     pool=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True),
     priority=st.integers(0, 100),
     width=st.none() | st.integers(1, 65536),
     height=st.none() | st.integers(1, 65536),
     limits=st.builds(
-        Limits, time=st.integers(1, 30 * 86400).map(lambda s: timedelta(seconds=s)), attempts=st.integers(1, 100)
+        Limits,
+        time=st.integers(1, 30 * 86400).map(lambda s: timedelta(seconds=s)),
+        attempts=st.integers(1, 100),
+        silence=st.none() | st.integers(1, 30 * 86400).map(lambda s: timedelta(seconds=s)),
+        memory=sizes,
+        output=sizes,
     ),
-    settings=st.dictionaries(keys, xml_text | st.just("two\nlines\r\t<&\">'"), max_size=5),
+    outputs=outputs,
+    settings=texts,
     extra=st.lists(extras, max_size=3).map(tuple),
 )
 
@@ -103,8 +123,40 @@ def _needing(draw: st.DrawFn) -> JobSpec:
     return replace(spec, frames=frameset.of(ids), needs=tuple(draw(st.lists(named, max_size=4))))
 
 
+@st.composite
+def _grouped(draw: st.DrawFn) -> JobSpec:
+    """A job with frames that have a renderer, a label, settings with or without structure, or outputs of their own."""
+    spec = draw(specs)
+    groups = []
+    for number in range(draw(st.integers(1, 4))):
+        renderer = draw(st.none() | names)
+        content = draw(
+            st.lists(st.builds(_content, st.just(renderer or spec.renderer), keys, keys, xml_text), max_size=2)
+        )
+        group = Group(
+            frames=FrameSet((range(10 * number, 10 * number + draw(st.integers(1, 9)), draw(st.integers(1, 3))),)),
+            renderer=renderer,
+            label=draw(st.none() | printable.filter(lambda text: len(text) <= 60)),
+            settings=draw(texts),
+            content=tuple(content),
+            outputs=draw(outputs),
+        )
+        groups.append(group if group != Group(frames=group.frames) else replace(group, label="same"))
+    frames = draw(st.just(spec.frames) | st.just(FrameSet(())))
+    content = draw(st.lists(st.builds(_content, st.just(spec.renderer), keys, keys, xml_text), max_size=2))
+    return replace(spec, frames=frames, groups=tuple(groups), content=tuple(content))
+
+
+def _content(renderer: str, name: str, key: str, value: str) -> str:
+    """An element of a renderer's settings that holds more than text."""
+    space = f"urn:distren:renderer:{renderer}:1"
+    element = etree.Element(f"{{{space}}}{name}", {key: value}, nsmap={None: space})
+    etree.SubElement(element, f"{{{space}}}inner").text = value
+    return etree.tostring(element, method="c14n", exclusive=True).decode()
+
+
 @settings(deadline=None)
-@given(spec=specs | _needing())
+@given(spec=specs | _needing() | _grouped())
 def test_what_is_written_is_read_again_and_written_alike(spec: JobSpec) -> None:
     data = write_jobfile(spec)
     assert read_jobfile(data) == spec
@@ -211,7 +263,13 @@ def test_the_examples_of_the_reference_are_good() -> None:
         assert valid_by_schema(example.encode())
     spec = read_jobfile(examples[0].encode())
     assert (spec.name, spec.priority, spec.limits.time) == ("Turning cube", 60, timedelta(minutes=20))
-    assert list(spec.frames)[-3:] == [190, 200, 900000]  # 7 is in 1-60
+    assert list(spec.every)[-4:] == [190, 200, 201, 900000]  # 7 is in 1-60
+    assert [(group.label, group.renderer, group.over(spec.work).settings) for group in spec.groups] == [
+        ("poster", None, {"scene": "cube.pov", "quality": "11", "antialias": "0.1"}),
+        ("trailer", "encode", {"fps": "25"}),
+    ]
+    assert spec.outputs[0].of(7).path == "cube007.png"
+    assert (spec.limits.silence, spec.limits.memory, spec.limits.output) == (timedelta(minutes=5), 2**32, 500 * 2**20)
     assert spec.settings == {"scene": "cube.pov", "quality": "9", "antialias": "0.3"}
     assert len(spec.extra) == 1
     assert spec.needs[0].count == 60
@@ -242,7 +300,12 @@ FORBIDDEN_BY_THE_SCHEMA = [
     (job('<frames ids=""/>'), 2, "empty"),
     (job('<frames ids="one"/>'), 2, "no frame range"),
     (job("<frames>1-3</frames>"), 2, "lacks ids"),
-    (job('<frames ids="1"><x xmlns="urn:x"/></frames>'), 2, "holds no elements"),
+    (job('<frames ids="1"><needs/></frames>'), 2, "<needs> is not known in <frames>: write <outputs>"),
+    (job('<frames ids="1" render="x"/>'), 2, 'no attribute render: write renderer="..."'),
+    (job('<frames ids="1"><outputs/></frames>'), 2, "holds nothing"),
+    (job('<frames ids="1"/><outputs><output/></outputs>'), 2, "lacks path"),
+    (job('<frames ids="1"/><outputs><output path="a" image="1"/></outputs>'), 2, "yes or no"),
+    (job('<frames ids="1"/><limits memory="4GB"/>'), 2, "500M or 4G"),
     (job('<frames ids="1"/><frame ids="1"/>'), 2, "<frame> is not known here: write <frames>"),
     (job('<frames ids="1"/><camera/>'), 2, "write <frames> or <image> or <limits>"),
     (job('<frames ids="1"/><image width="1"/><image height="1"/>'), 2, "twice"),
@@ -277,8 +340,30 @@ FORBIDDEN_BY_MORE = [
     (job('<frames ids="1"/><settings xmlns="urn:distren:renderer:toy:2"/>'), 2, "urn:distren:renderer:toy:1"),
     (job('<frames ids="1"/>' + '<settings xmlns="urn:distren:renderer:toy:1"/>' * 2), 2, "twice"),
     (job('<frames ids="1"/><settings xmlns="urn:distren:renderer:toy:1" a="1"><a>2</a></settings>'), 2, "given twice"),
-    (job('<frames ids="1"/><settings xmlns="urn:distren:renderer:toy:1"><a><b/></a></settings>'), 2, "no setting"),
-    (job('<frames ids="1"/><settings xmlns="urn:distren:renderer:toy:1"><a b="1"/></settings>'), 2, "no setting"),
+    (
+        job('<frames ids="1"/><settings xmlns="urn:distren:renderer:toy:1"><a xmlns="urn:b"/></settings>'),
+        2,
+        "no setting",
+    ),
+    (job('<frames ids="1"/><x xmlns="relative"/>'), 2, "no absolute URI"),
+    (
+        job('<frames ids="1"/><settings xmlns="urn:distren:renderer:toy:1"><a><x xmlns="y"/></a></settings>'),
+        2,
+        "absolute",
+    ),
+    (job('<frames ids="1"><x xmlns="urn:x"/></frames>'), 2, 'write <settings xmlns="urn:distren:renderer:toy:1" .../>'),
+    (
+        job('<frames ids="1" renderer="encode"><settings xmlns="urn:distren:renderer:toy:1"/></frames>'),
+        2,
+        'write <settings xmlns="urn:distren:renderer:encode:1" .../>',
+    ),
+    (job('<frames ids="1" label="a"/><frames ids="1-2" label="b"/>'), 1, "frame/1 is in two <frames>"),
+    (job('<frames ids="1"/><limits memory="0"/>'), 2, "500M or 4G"),
+    (job('<frames ids="1"/><outputs><output path="../a"/></outputs>'), 2, "'..'"),
+    (job('<frames ids="1"/><outputs><output path="a{frame:4}"/></outputs>'), 2, "no other braces"),
+    (job('<frames ids="1"/><outputs><output path="a"/><output path="a"/></outputs>'), 2, "there twice"),
+    (job('<frames ids="1"/><outputs><output path="a" width="2"/></outputs>'), 2, 'add image="yes"'),
+    (job('<frames ids="1"/><outputs><output path="a"/></outputs><outputs><output path="a"/></outputs>'), 2, "twice"),
     (job('<frames ids="1"/><settings xmlns="urn:distren:renderer:toy:1"><ä/></settings>'), 2, "no name of a setting"),
     (job('<frames ids="1"/><settings xmlns="urn:distren:renderer:toy:1">x</settings>'), 2, "loose"),
 ]
