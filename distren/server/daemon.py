@@ -36,6 +36,7 @@ from distren.server import requests
 from distren.server.blobs import BlobService
 from distren.server.federation import Federation, problem
 from distren.server.fleet import REPORT_EVERY
+from distren.server.lending import Lending
 from distren.server.lifecycle import Event
 from distren.server.news import News
 from distren.server.relay import Relay
@@ -82,6 +83,10 @@ class Server:
     def engine(self) -> Engine:
         """The database, once the server runs."""
         return self._state.engine
+
+    def lent_room(self) -> dict[str, int]:
+        """How many frames peers take, by what stands for their queues."""
+        return {queue: offer.room for queue, offer in self._state.fleet.offers.items()}
 
     def stop(self) -> None:
         """End the server after the turn that it is in."""
@@ -144,6 +149,9 @@ class Server:
             wake=partial(self._inbox.put, None),
             on_client=lambda *_: None,
         )
+        lending = Lending(self._state, federation, self._settings, note=self._turns.note)
+        self._state.lending = lending
+        stack.callback(lending.stop)
         stack.callback(federation.stop)
         federation.start()
         return federation

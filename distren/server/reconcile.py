@@ -10,6 +10,7 @@ import logging
 from datetime import timedelta
 
 from distren import urls
+from distren.domain import lending
 from distren.domain.states import FrameState
 from distren.server.fleet import REPORT_EVERY, Fleet
 from distren.server.lifecycle import Lifecycle
@@ -63,7 +64,7 @@ class Reconciler:
     def _suspicion(self, stored: Stored) -> str | None:
         """Why the frame may have been lost; None where all is well."""
         frame = stored.frame
-        if self._fleet.holds(frame.job, frame.id):
+        if lending.peer_of(frame.queue) is not None or self._fleet.holds(frame.job, frame.id):
             return None
         if frame.state is FrameState.QUEUED:
             return "no queue and no worker had it" if self._queued.get(frame.queue or "") == 0 else None

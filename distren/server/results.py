@@ -13,17 +13,26 @@ def store_result(store: BlobStore, event: Completed) -> Failed | None:
     """Store the frame tarball that travelled inside the event; returns the failure where there is no valid one."""
     tarball, blob = event.tarball, event.result
     if tarball is None:
-        return None if store.has(blob.digest) else _failure(event, "its frame tarball never arrived")
-    if len(tarball) != blob.size or hashlib.sha256(tarball).hexdigest() != blob.digest:
-        return _failure(event, "its frame tarball arrived damaged")
+        return None if store.has(blob.digest) else as_failed(event, "its frame tarball never arrived")
+    if (reason := check_bytes(event)) is not None:
+        return as_failed(event, reason)
     try:
         store.put(tarball)
     except (DistrenError, OSError) as error:
-        return _failure(event, f"its frame tarball could not be stored: {error}")
+        return as_failed(event, f"its frame tarball could not be stored: {error}")
     return None
 
 
-def _failure(event: Completed, reason: str) -> Failed:
+def check_bytes(event: Completed) -> str | None:
+    """What is wrong with the frame tarball inside the event, if it is there."""
+    tarball, blob = event.tarball, event.result
+    if tarball is None or (len(tarball) == blob.size and hashlib.sha256(tarball).hexdigest() == blob.digest):
+        return None
+    return "its frame tarball arrived damaged"
+
+
+def as_failed(event: Completed, reason: str) -> Failed:
+    """The failure that stands in for a result that is none."""
     return Failed(
         worker=event.worker,
         job=event.job,
