@@ -195,7 +195,7 @@ def brought_back(connection: Connection, job: int, frame: int) -> None:
 def held_by_peer(connection: Connection) -> dict[str, int]:
     """How many frames of each peer are here."""
     query = select(guests.c.peer, func.count()).join_from(guests, guest_frames, guest_frames.c.job == guests.c.job)
-    return dict(connection.execute(query.group_by(guests.c.peer)).tuples().all())
+    return dict(connection.execute(query.group_by(guests.c.peer)).all())
 
 
 def issued_to_own(connection: Connection) -> dict[str, int]:
@@ -203,7 +203,7 @@ def issued_to_own(connection: Connection) -> dict[str, int]:
     query = select(frames.c.queue, func.count()).where(
         frames.c.queue.is_not(None), frames.c.job.not_in(select(guests.c.job))
     )
-    return dict(connection.execute(query.group_by(frames.c.queue)).tuples().all())
+    return dict(connection.execute(query.group_by(frames.c.queue)).all())
 
 
 def waiting(connection: Connection) -> list[GuestFrame]:

@@ -56,7 +56,7 @@ def of_peer(connection: Connection, peer: str) -> list[Loan]:
 
 def count(connection: Connection) -> dict[str, int]:
     """How many frames each peer has."""
-    return dict(connection.execute(select(loans.c.peer, func.count()).group_by(loans.c.peer)).tuples().all())
+    return dict(connection.execute(select(loans.c.peer, func.count()).group_by(loans.c.peer)).all())
 
 
 def unwanted(connection: Connection) -> list[Loan]:
