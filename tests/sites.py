@@ -19,6 +19,7 @@ from distren.config import Settings
 from distren.federation import operator
 from distren.server.daemon import Server
 from distren.storage import schema
+from distren.storage.engine import open_engine
 from distren.wire.peers import PeerInfo
 
 PATIENCE = 60.0
@@ -50,6 +51,7 @@ class Site:
         )
         self.name = name
         schema.upgrade(self.settings.database_url)
+        self.engine = open_engine(self.settings.database_url)
         self.error: BaseException | None = None
 
     def start(self) -> None:
@@ -130,6 +132,7 @@ def site(name: str, folder: Path, broker: Broker, management: Management, **sett
         yield made
     finally:
         made.stop()
+        made.engine.dispose()
         for each in management.vhosts():
             if each == vhost or each.startswith(f"peer_{name}_"):
                 management.delete_vhost(each)

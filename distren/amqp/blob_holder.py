@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from distren import failpoints
 from distren.amqp.link import Delivery
 from distren.amqp.publisher import Carrier, Outgoing
 from distren.amqp.topology import DEFAULT
@@ -145,7 +146,9 @@ class BlobHolder:
             persistent=False,
             type=Piece.type,
         )
+        failpoints.reach("blob.chunk.send.before")
         self._link.publish(outgoing, published)
+        failpoints.reach("blob.chunk.send.after")
         return True
 
     def _say_gone(self, question: _Question, reason: str) -> None:

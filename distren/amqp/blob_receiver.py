@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from distren import failpoints
 from distren.amqp.link import Delivery
 from distren.amqp.mailbox import Mailbox
 from distren.amqp.publisher import Carrier, Outgoing
@@ -146,7 +147,10 @@ class BlobReceiver:
             told(place.offset)
             if place.offset < blob.size:
                 self._pull(blob, holder, place, told, timeout)
-            return place.commit()
+            failpoints.reach("blob.store.before")
+            path = place.commit()
+            failpoints.reach("blob.store.after")
+            return path
         finally:
             place.close()
 
@@ -167,7 +171,9 @@ class BlobReceiver:
             while place.offset < blob.size:
                 data = self._awaited(incoming, holder, session, timeout)
                 session = self._ask_for_more(incoming, holder)
+                failpoints.reach("blob.chunk.write.before")
                 place.write(data)
+                failpoints.reach("blob.chunk.write.after")
                 told(len(data))
         finally:
             with self._lock:

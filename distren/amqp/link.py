@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """seconds between attempts to reconnect; doubled each time"""
-HEARTBEAT = 20
+HEARTBEAT = 10
 """seconds; a peer that is silent for twice that long is gone"""
 _RESOURCE_LOCKED = 405
 
@@ -69,7 +69,8 @@ class Link:
     """One connection, its thread, and what is declared and consumed each time it (re)opens.
 
     `name` is what the management UI shows. `on_up` runs in the link's thread after each opening, when exchanges,
-    queues and consumers are back. A link that is not `patient` fails its start when there is no broker.
+    queues and consumers are back. A link that is not `patient` fails its start when there is no broker. `heartbeat`
+    is in seconds: a broker or program that is silent for twice as long is gone.
     """
 
     def __init__(
@@ -82,12 +83,13 @@ class Link:
         on_up: Callable[[], None] | None = None,
         on_down: Callable[[], None] | None = None,
         patient: bool = False,
+        heartbeat: int = HEARTBEAT,
     ) -> None:
         self.name = name
         self._url = url
-        self._parameters = address.parameters(url, name=name, heartbeat=HEARTBEAT)
+        self._parameters = address.parameters(url, name=name, heartbeat=heartbeat)
         self._exchanges, self._queues = list(exchanges), list(queues)
-        self._on_up, self._on_down = on_up, on_down
+        self.on_up, self._on_down = on_up, on_down
         self._patient = patient
         self._consumers: dict[str, Consumer] = {}
         self._orders: deque[Callable[[], None]] = deque()
@@ -358,8 +360,8 @@ class Link:
         if self._first.is_set():
             log.info("connected to the broker again")
         self._publisher.resume(channel)
-        if self._on_up is not None:
-            self._guarded(self._on_up)
+        if self.on_up is not None:
+            self._guarded(self.on_up)
         self._first.set()
         self._obey()
 

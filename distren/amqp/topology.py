@@ -11,6 +11,8 @@
 | distren.blobs | classic queue | reads and offers of blobs, for the server |
 | distren.control | fanout exchange | what the server tells all workers |
 | distren.news | topic exchange | what changed, for whoever listens: job.<id>, frame.<id> |
+| distren.mark | classic queue | one message of the server: a broker without it has lost its data |
+| distren.lead | classic queue | one message, which the server process holds that acts; a single active consumer |
 | distren.dead | quorum queue | messages that nobody could handle, with the reason |
 | worker.<name> | exclusive queue | what one worker is told and sent |
 | client.<name> | exclusive queue | replies to one client |
@@ -32,6 +34,8 @@ BLOBS = "distren.blobs"
 CONTROL = "distren.control"
 NEWS = "distren.news"
 DEAD = "distren.dead"
+LEAD = "distren.lead"
+MARK = "distren.mark"
 DEFAULT = ""
 """The exchange that routes by queue name."""
 
@@ -77,8 +81,11 @@ SERVER_QUEUES = (
     ),
     Queue(name=REQUESTS, arguments=_QUORUM | {"x-single-active-consumer": True}),
     Queue(name=BLOBS),
+    Queue(name=MARK, arguments={"x-max-length": 1}),
     Queue(name=DEAD, arguments=_QUORUM, bindings=((DEAD, "frames"), (DEAD, "unreadable"))),
 )
+
+LEAD_QUEUE = Queue(name=LEAD, arguments={"x-single-active-consumer": True, "x-max-length": 1})
 
 
 def frames_queue(name: str) -> Queue:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from distren import failpoints
 from distren.amqp.blobs import BlobSender
 from distren.client.connection import Connection
 from distren.client.seed import Seed
@@ -47,9 +48,13 @@ def hand_in(connection: Connection, sender: BlobSender, seed: Seed, on_upload: O
             if on_upload is not None:
                 on_upload(Upload(total_bytes=total, missing_bytes=missing, sent_bytes=sent))
 
+        failpoints.reach("client.offer.before")
         report = sender.offer_all(files, on_bytes=tell)
         tell(report.sent_bytes, report.sent_bytes)
-        return connection.ask(Submit(manifest=fields.Blob.of(manifest), key=secrets.token_hex(16)), Submitted)
+        failpoints.reach("client.submit.before")
+        reply = connection.ask(Submit(manifest=fields.Blob.of(manifest), key=secrets.token_hex(16)), Submitted)
+        failpoints.reach("client.submit.after")
+        return reply
 
 
 def _path(source: Path | bytes, store: BlobStore) -> Path:

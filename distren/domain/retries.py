@@ -7,6 +7,8 @@ from datetime import timedelta
 FIRST_WAIT = timedelta(seconds=1)
 """Short: most failures that pass by themselves (POV-Ray's thread start-up, say) are gone at once."""
 LONGEST_WAIT = timedelta(minutes=5)
+MOST_WAIT = LONGEST_WAIT * 1.5
+"""with all of its jitter"""
 
 
 def retry_at(*, failures: int, attempts: int, permanent: bool, now: float, jitter: float) -> float | None:

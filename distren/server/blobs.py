@@ -16,10 +16,11 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from distren import failpoints
 from distren.amqp import topology
 from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import PATIENCE, BlobReceiver
-from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.link import HEARTBEAT, Consumer, Delivery, Link
 from distren.amqp.mailbox import Mailbox
 from distren.amqp.publisher import Carrier, Outgoing
 from distren.domain.job import Blob
@@ -110,6 +111,7 @@ class BlobDesk:
 
     def _consider(self, delivery: Delivery, offer: Offer, done: Callable[[], None]) -> None:
         """Say which blobs are wanted, and have them pulled."""
+        failpoints.reach("server.blob.offer")
         sender = delivery.reply_to or ""
         missing = []
         for blob in (wire.value() for wire in offer.blobs):
@@ -155,7 +157,8 @@ class BlobDesk:
                 again = not isinstance(error, WrongBytes | OutputError)
                 log.warning("a blob did not arrive", extra={"blob": pull.blob.digest, "reason": str(error)})
                 self._drop_holder(pull, sender)
-                self._tell(sender, Refused(digest=pull.blob.digest, reason=str(error)[:200], again=again))
+                full = isinstance(error, OutputError)
+                self._tell(sender, Refused(digest=pull.blob.digest, reason=str(error)[:200], again=again, full=full))
         for holder in self._ended(pull):
             self._tell(holder, Stored(digest=pull.blob.digest))
 
@@ -204,13 +207,16 @@ class BlobService:
         store: BlobStore,
         *,
         patience: float = PATIENCE,
+        heartbeat: int = HEARTBEAT,
         elsewhere: Callable[[Delivery], bool] = lambda _: False,
     ) -> None:
         """`elsewhere` takes the messages that are for another server, and says whether it has."""
         self._store, self._elsewhere = store, elsewhere
         own = topology.server_queue(server_name, f"blobs.{uuid.uuid4().hex[:8]}")
         shared = [queue for queue in topology.SERVER_QUEUES if queue.name == topology.BLOBS]
-        self._link = Link(broker_url, name=f"server {server_name} (blobs)", queues=[*shared, own], patient=True)
+        self._link = Link(
+            broker_url, name=f"server {server_name} (blobs)", queues=[*shared, own], patient=True, heartbeat=heartbeat
+        )
         self._mailbox = Mailbox(own.name)
         self._desk = BlobDesk(self._link, self._mailbox, own.name, store, patience=patience)
 

@@ -77,6 +77,7 @@ class Borrower:
         self._arrived: deque[Arrived] = deque()
         self._taken = 0
         self._told: dict[str, list[Room]] = {}
+        self._telling: dict[str, list[Room]] = {}
         self._next_look = 0.0
         self._ready_since: dict[tuple[int, int], float] = {}
         federation.on(CapacityWanted, self._hear_wanted)
@@ -200,6 +201,7 @@ class Borrower:
 
     def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
         """Take in inputs that have arrived; tell lenders what has become of their frames, and what we would take."""
+        self._telling.clear()
         changed = self._take_arrived(connection)
         if self.guests:
             if tick:
@@ -214,6 +216,8 @@ class Borrower:
 
     def committed(self) -> None:
         """What `follow` took in is in the database."""
+        self._told.update(self._telling)
+        self._telling.clear()
         for _ in range(self._taken):
             self._arrived.popleft()
         self._taken = 0
@@ -342,7 +346,7 @@ class Borrower:
             rooms = [room.model_copy(update={"frames": max(_least(room.frames - others, least), 0)}) for room in free]
             if rooms != self._told.get(peer):
                 self._federation.send(connection, peer, Capacity(rooms=rooms))
-                self._told[peer] = rooms
+                self._telling[peer] = rooms
 
     def _free(self, connection: Connection) -> list[Room]:
         """The room of each class beyond what our own jobs need."""

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -32,7 +33,9 @@ from distren.federation.peerlink import Identity
 from distren.federation.receiver import After, Handler, Receiver
 from distren.server.blobs import BlobDesk
 from distren.server.state import State
+from distren.storage import identity
 from distren.storage import peers as rows
+from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import Problem, Submit, Submitted
 from distren.wire.peers import Hello, PeerInfo, Peers, Receipt
@@ -131,7 +134,7 @@ class Federation:
     def start(self) -> None:
         """Open the ways to all peers, in the background."""
         with self._state.engine.begin() as connection:
-            self._instance = rows.own_instance(connection)
+            self._instance = identity.mark(connection)
             for name, given in self._settings.peers.items():
                 if rows.find(connection, name.lower()) is None:
                     rows.add(
@@ -156,7 +159,8 @@ class Federation:
 
     def stop(self) -> None:
         self._mender.shutdown(wait=False, cancel_futures=True)
-        self._save_seen()
+        with suppress(Deposed):
+            self._save_seen()
         for name in list(self._members):
             self._close(name)
         self._mender.shutdown(cancel_futures=True)

@@ -68,6 +68,7 @@ class Lender:
     ) -> None:
         self._state, self._federation, self._settings, self._note = state, federation, settings, note
         self._asked: set[str] = set()
+        self._asking: set[str] = set()
         self._refused: dict[tuple[str, int], float] = {}
         self._backlogs: dict[tuple[int, str], tuple[float, float | None]] = {}
         self._fetching = ThreadPoolExecutor(_FETCHES, thread_name_prefix="lent results")
@@ -162,7 +163,7 @@ class Lender:
         up = {member.name for member in self._federation.members() if self._federation.is_up(member.name)}
         for peer in up - self._asked:
             self._federation.send(connection, peer, CapacityWanted())
-        self._asked = up
+        self._asking = up
         offers = self._state.fleet.offers
         for queue in [queue for queue in offers if rules.peer_of(queue) not in up]:
             del offers[queue]
@@ -200,6 +201,7 @@ class Lender:
 
     def committed(self) -> None:
         """What `follow` took in is in the database."""
+        self._asked = self._asking
         for _ in range(self._taken):
             self._fetched.popleft()
         self._taken = 0

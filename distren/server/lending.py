@@ -24,13 +24,18 @@ class Lending:
     def __init__(
         self, state: State, federation: Federation, settings: Settings, *, note: Callable[[Changed], None]
     ) -> None:
-        self._federation = federation
+        self._state, self._federation = state, federation
         self._lender = Lender(state, federation, settings, note=note)
         self._borrower = Borrower(state, federation, settings, note=note)
 
     def stop(self) -> None:
         self._lender.stop()
         self._borrower.stop()
+
+    @property
+    def room(self) -> dict[str, int]:
+        """How many frames peers take, by what stands for their queues."""
+        return {queue: offer.room for queue, offer in self._state.fleet.offers.items()}
 
     @property
     def guests(self) -> Collection[int]:

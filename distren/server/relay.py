@@ -9,6 +9,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from distren import failpoints
 from distren.amqp.link import Link
 from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import FRAMES, frames_queue
@@ -54,7 +55,9 @@ class Relay:
             if owed.exchange == FRAMES:
                 self.declare(owed.key)
             outgoing = Outgoing(exchange=owed.exchange, key=owed.key, body=owed.body, type="frame.render")
+            failpoints.reach("server.publish.before")
             self._link.publish(outgoing, partial(self._done, owed))
+            failpoints.reach("server.publish.after")
 
     def send_refused(self) -> None:
         """Publish again what the broker could not take."""
@@ -66,7 +69,9 @@ class Relay:
     def _done(self, owed: Owed, error: DistrenError | None) -> None:
         """Runs in the link's thread."""
         if error is None:
+            failpoints.reach("server.confirm.before")
             self._confirmed.append(owed.id)
+            failpoints.reach("server.confirm.after")
         else:
             log.warning("message not taken, sent again later: %s", error)
             self._refused.append(owed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from distren import __version__
+from distren import __version__, failpoints
 from distren.domain.states import FrameState
 from distren.errors import DecodeError, InputError
 from distren.server import intake, views
@@ -35,7 +35,12 @@ def answer(state: State, message: Message) -> Message:
 
 
 def _describe(state: State, message: wire.Describe) -> Message:
-    return wire.Description(server=state.name, software=__version__, renderers=state.fleet.renderers(state.steady()))
+    return wire.Description(
+        server=state.name,
+        software=__version__,
+        renderers=state.fleet.renderers(state.steady()),
+        database=state.database,
+    )
 
 
 def _submit(state: State, message: wire.Submit) -> Message:
@@ -45,6 +50,8 @@ def _submit(state: State, message: wire.Submit) -> Message:
     with state.engine.begin() as connection:
         job, frames = intake.record(connection, message, seed, state.now())
         record = job_rows.by_id(connection, job)
+        failpoints.reach("server.request.commit.before")
+    failpoints.reach("server.request.commit.after")
     if record is not None:
         state.changed.append(Changed(jobs=[record]))
     return wire.Submitted(server=state.name, job=job, frames=frames)

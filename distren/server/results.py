@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 
-from distren.errors import DistrenError
 from distren.storage.blobstore import BlobStore
 from distren.wire.frames import Completed, Failed
 
 
 def store_result(store: BlobStore, event: Completed) -> Failed | None:
-    """Store the frame tarball that travelled inside the event; returns the failure where there is no valid one."""
+    """Store the frame tarball that travelled inside the event; returns the failure where there is no valid one.
+
+    Raises OutputError where the server's own disk does not take it: that says nothing against the frame.
+    """
     tarball, blob = event.tarball, event.result
     if tarball is None:
         return None if store.has(blob.digest) else as_failed(event, "its frame tarball never arrived")
     if (reason := check_bytes(event)) is not None:
         return as_failed(event, reason)
-    try:
-        store.put(tarball)
-    except (DistrenError, OSError) as error:
-        return as_failed(event, f"its frame tarball could not be stored: {error}")
+    store.put(tarball)
     return None
 
 

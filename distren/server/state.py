@@ -59,14 +59,16 @@ class Lending(dispatch.Lending, Protocol):
 class State:
     """`now` is the wall clock, `steady` one that never jumps; both in seconds.
 
-    `changed` collects what transactions changed until it is told to listeners; `rearrange` is called after a change
-    that makes frames in queues stand there wrongly; `opened` is the steady time of the start.
+    `database` is the mark of the database (storage/identity.py). `changed` collects what transactions changed until it
+    is told to listeners; `rearrange` is called after a change that makes frames in queues stand there wrongly; `opened`
+    is the steady time of the start.
     """
 
     name: str
     engine: Engine
     store: BlobStore
-    rearrange: Callable[[Change], None]
+    database: str = ""
+    rearrange: Callable[[Change], None] = lambda _: None
     fleet: Fleet = field(default_factory=Fleet)
     rates: Rates = field(default_factory=Rates)
     progress: dict[tuple[int, int], float] = field(default_factory=dict)

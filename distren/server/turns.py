@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
+from distren import failpoints
 from distren.amqp.link import Link
 from distren.domain.lending import peer_of
+from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
 from distren.server import dispatch
 from distren.server.changes import Changed
@@ -23,6 +26,10 @@ from distren.storage import workers as worker_rows
 from distren.storage.workers import WorkerRecord
 from distren.wire.frames import Render, Report
 
+log = logging.getLogger(__name__)
+
+_JUMP = 10.0
+"""seconds by which wall clock and steady clock part before that counts as a jump: both drift a little"""
 _FORGET_AFTER = 7 * 24 * 3600.0
 """seconds after which a worker that has gone is no longer listed"""
 
@@ -35,14 +42,16 @@ class Turns:
         self._reconciler = Reconciler(state.name, state.fleet)
         self._retries: list[float] = []
         self._unsaved: dict[str, Report] = {}
-        self._withdraw_all = False
+        self._withdraw_all = self._broker_lost = False
+        self._offset = state.now() - state.steady()
         self.wanted = True
 
     def resume(self) -> None:
         """After a start: send what is owed, and remember when retries are due."""
+        now = self._state.now()
         with self._state.engine.begin() as connection:
-            self._retries = frame_rows.retry_times(connection, self._state.now())
-            heapq.heapify(self._retries)
+            frame_rows.retry_by(connection, now + MOST_WAIT.total_seconds())
+            self._load_retries(connection, now)
             for queue in _own(frame_rows.issued_by_queue(connection)):
                 self._relay.declare(queue)
             self._relay.resume(connection)
@@ -61,10 +70,19 @@ class Turns:
         """Take back, with the next turn, every frame that waits in a queue: the order has changed."""
         self._withdraw_all = self.wanted = True
 
+    def broker_is_new(self) -> None:
+        """The broker has none of our messages: every frame that waits is issued again, with the next turn.
+
+        May be called by any thread.
+        """
+        self._broker_lost = self.wanted = True
+
     def commit(self, events: list[Event], poisoned: list[Render], *, tick: bool) -> None:
         """Make the turn's change. Raises SQLAlchemy's DBAPIError; then nothing has changed, and it can be repeated."""
         state, now, steady = self._state, self._state.now(), self._state.steady()
+        lost = self._broker_lost
         with state.engine.begin() as connection:
+            offset = self._mind_the_clock(connection, now, steady)
             applied = _apply(connection, events, poisoned, now)
             for queue, count in applied.finished_by_queue.items():
                 state.fleet.finished(queue, count, steady)
@@ -87,9 +105,15 @@ class Turns:
             owed = outbox.add(connection, owing)
             self._relay.settle(connection)
             self._save_workers(connection, tick=tick)
+            failpoints.reach("server.commit.before")
+        failpoints.reach("server.commit.after")
         for queue in emptied:
             self._link.purge(queue)
         self._relay.send(owed)
+        self._offset = offset
+        if lost:
+            self._broker_lost = False
+        self.wanted = self._broker_lost
         self._committed([applied, withdrawn, mended, issued], now)
         if state.lending is not None:
             state.lending.committed()
@@ -98,8 +122,24 @@ class Turns:
         if tick:
             self._count_queues()
 
+    def _mind_the_clock(self, connection: Connection, now: float, steady: float) -> float:
+        """Retries are due by the wall clock, which outlives us; when it is set, their times are set with it.
+
+        Returns what the wall clock is ahead of the steady one, in seconds.
+        """
+        jump = now - steady - self._offset
+        if abs(jump) > _JUMP:
+            log.warning("the clock was set by %+.0f s; retries wait as long as before", jump)
+            frame_rows.shift_retries(connection, jump)
+            self._load_retries(connection, now)
+        return now - steady
+
+    def _load_retries(self, connection: Connection, now: float) -> None:
+        self._retries = frame_rows.retry_times(connection, now)
+        heapq.heapify(self._retries)
+
     def _committed(self, changes: list[Changed], now: float) -> None:
-        self.wanted = self._withdraw_all = False
+        self._withdraw_all = False
         while self._retries and self._retries[0] <= now:
             heapq.heappop(self._retries)
         for changed in changes:
@@ -118,12 +158,17 @@ class Turns:
 
     def _withdraw(self, connection: Connection, lifecycle: Lifecycle, *, tick: bool, steady: float) -> set[str]:
         """Take back the frames that wait in queues that are to be emptied, or that nobody consumes any more."""
-        if not (self._withdraw_all or tick):
+        everything = self._withdraw_all or self._broker_lost
+        if not (everything or tick):
             return set()
         alive = self._state.fleet.queues(steady)
         found = _own(frame_rows.issued_by_queue(connection))
-        queues = {queue for queue in found if self._withdraw_all or self._abandoned(queue, alive, steady)}
-        reason = "its place in the order changed" if self._withdraw_all else "no worker of its class is there"
+        queues = {queue for queue in found if everything or self._abandoned(queue, alive, steady)}
+        reason = "its place in the order changed" if everything else "no worker of its class is there"
+        if self._broker_lost and queues:
+            log.warning("the broker has lost its data: what waited in its queues is issued again")
+            self._reconciler.broker_lost()
+            reason = "the broker had lost its data"
         for queue in queues:
             for stored in frame_rows.issued(connection, queue=queue):
                 if stored.frame.state is FrameState.QUEUED:

@@ -13,6 +13,8 @@ from distren.errors import OutputError, SettingsError
 
 _BUSY = 10_000
 """ms that a transaction waits for another process's"""
+_POSTGRESQL = {"options": "-c idle_in_transaction_session_timeout=5000"}
+"""5 s: a server that was stopped in mid-change holds what its successor needs, until the database ends its session"""
 
 
 def open_engine(url: str) -> Engine:
@@ -25,7 +27,7 @@ def open_engine(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-        engine = create_engine(parsed)
+        engine = create_engine(parsed, connect_args=_POSTGRESQL if parsed.get_backend_name() == "postgresql" else {})
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(
             f"the database URL can not be used ({error}): write sqlite:///FILE or postgresql://user@host/name"
@@ -40,6 +42,11 @@ def open_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
+
+
+def sqlite_file(engine: Engine) -> Path | None:
+    """The file of an SQLite database; None for any other."""
+    return Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

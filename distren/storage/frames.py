@@ -163,6 +163,22 @@ def ready(connection: Connection, job: int, *, lane: int = 0, now: float, limit:
     return [_stored(row) for row in connection.execute(query)]
 
 
+def shift_retries(connection: Connection, seconds: float) -> None:
+    """The wall clock has jumped by so much: what waits for its retry waits no longer and no shorter for that."""
+    connection.execute(
+        update(frames)
+        .where(frames.c.state == _READY, frames.c.not_before > 0)
+        .values(not_before=frames.c.not_before + seconds)
+    )
+
+
+def retry_by(connection: Connection, latest: float) -> None:
+    """Nothing waits for its retry beyond `latest`: the wall clock was wrong when a later time was written."""
+    connection.execute(
+        update(frames).where(frames.c.state == _READY, frames.c.not_before > latest).values(not_before=latest)
+    )
+
+
 def ready_lanes(connection: Connection, job: int, lanes: Collection[int]) -> list[int]:
     """Those of the lanes in which a frame of the job is ready, be it later."""
     query = select(frames.c.lane).where(frames.c.job == job, frames.c.state == _READY)

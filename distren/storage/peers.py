@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from distren.errors import Conflict, NotFound
-from distren.storage.tables import identity, jobs, peer_jobs, peer_outbox, peers
+from distren.storage.tables import jobs, peer_jobs, peer_outbox, peers
 
 _OPEN = ("active", "paused")
 
@@ -88,15 +88,6 @@ def by_name(connection: Connection, name: str) -> Peer:
 def change(connection: Connection, name: str, **values: Any) -> None:
     """Set some of a peer's columns."""
     connection.execute(update(peers).where(peers.c.name == name).values(values))
-
-
-def own_instance(connection: Connection) -> str:
-    """What tells this server from another of its name: random, made once, stored with the name."""
-    stored: str | None = connection.execute(select(identity.c.instance)).scalar()
-    if stored is None:
-        stored = secrets.token_hex(16)
-        connection.execute(update(identity).values(instance=stored))
-    return stored
 
 
 # -- what we owe ------------------------------------------------------------------------------------------------------

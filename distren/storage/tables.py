@@ -32,7 +32,8 @@ identity = Table(
     metadata,
     Column("name", String(63), primary_key=True),
     Column("created", Float, nullable=False),
-    Column("instance", String(32), comment="random, made once: tells two servers of one name apart"),
+    Column("term", Integer, nullable=False, server_default="0", comment="counts the processes that have acted"),
+    Column("mark", String(32), comment="a random word that tells this database from any other"),
     comment="one row: the server's name, constant",
 )
 

@@ -85,8 +85,12 @@ class Stored(Message, type="blob.stored"):
 
 
 class Refused(Message, type="blob.refused"):
-    """Receiver → sender: the blob is not stored, and why; offering it again may help where `again` says so."""
+    """Receiver → sender: the blob is not stored, and why; offering it again may help where `again` says so.
+
+    `full`: nothing is wrong with the blob, the receiver's disk does not take it now.
+    """
 
     digest: Digest
     reason: Name
     again: bool = True
+    full: bool = False

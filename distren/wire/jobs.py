@@ -38,11 +38,15 @@ class Describe(Message, type="server.describe"):
 
 
 class Description(Message, type="server.description"):
-    """The server's name, the version of DistRen that it runs, and the renderers that its workers have."""
+    """The server's name, the version of DistRen that it runs, and the renderers that its workers have.
+
+    `database` is a random word that tells its database from any other.
+    """
 
     server: Name
     software: Name
     renderers: dict[str, Count]
+    database: ShortText = ""
 
 
 class Submit(Message, type="job.submit"):

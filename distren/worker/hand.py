@@ -105,7 +105,7 @@ class Hand:
                 return Receipt.NEW
             if held.early or held.delivery is not None:
                 return Receipt.SUPERFLUOUS
-            held.delivery = delivery
+            held.delivery, held.announced = delivery, False  # another worker may have told that it has the frame
             return Receipt.AGAIN
 
     def release(self, holding: Holding) -> Delivery | None:

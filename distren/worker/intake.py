@@ -7,6 +7,7 @@ import logging
 import threading
 from functools import partial
 
+from distren import failpoints
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.errors import DecodeError
 from distren.wire.frames import Render
@@ -84,6 +85,7 @@ class Intake:
             log.error("a frame that can not be understood goes to the dead letters: %s", error)
             self._link.bury(delivery)
             return
+        failpoints.reach("worker.frame.taken")
         with self._lock:
             if self._closed:
                 self._link.give_back(delivery)

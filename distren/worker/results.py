@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from distren import failpoints
 from distren.amqp.link import Delivery, Link
 from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import BLOBS, DEFAULT, EVENTS
@@ -142,8 +143,8 @@ class Results:
             self._send(upload.holding, self._completion(upload.holding, upload.rendered, None))
 
     def on_refused(self, delivery: Delivery, message: wire.Refused) -> None:
-        if message.again:
-            return  # `tick` offers it again
+        if message.again or message.full:
+            return  # `tick` offers it again: a frame that is rendered is not given up for want of room
         for upload in self._take(message.digest):
             rendered = upload.rendered
             reason = f"the server refused the result: {message.reason}"
@@ -222,10 +223,13 @@ class Results:
 
     def _send(self, holding: Holding, event: Message) -> None:
         message = Outgoing(exchange=EVENTS, key=event.type, body=event.encode(), type=event.type)
+        failpoints.reach("worker.publish.before")
         self._link.publish(message, partial(self._sent, holding, event))
+        failpoints.reach("worker.publish.after")
 
     def _sent(self, holding: Holding, event: Message, error: DistrenError | None) -> None:
         if error is None:
+            failpoints.reach("worker.confirm.before")
             self._on_settled(holding)
             return
         if not isinstance(error, BrokerUnavailable):

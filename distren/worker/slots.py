@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from distren import failpoints
 from distren.wire.frames import INLINE
 from distren.worker import attempt
 from distren.worker.attempt import Broken, Outcome, Rendered, Stopped
@@ -71,7 +72,9 @@ class Slots:
         """The broker has the result, or nobody wants it: only now the delivery is acknowledged."""
         if holding.large:
             self._tools.scratch.remove(holding.token)
+        failpoints.reach("worker.acknowledge.before")
         self._intake.acknowledge(self._hand.finish(holding))
+        failpoints.reach("worker.acknowledge.after")
 
     def _serve(self) -> None:
         while (holding := self._hand.next()) is not None:
@@ -83,10 +86,12 @@ class Slots:
                 self._on_change()
 
     def _render(self, holding: Holding) -> None:
+        failpoints.reach("worker.render.before")
         usual = self.pace.of(holding.render.job)
         if usual is None or usual > BRIEF:
             self._results.started(holding)
         outcome = self._attempt(holding)
+        failpoints.reach("worker.render.after")
         holding.large = isinstance(outcome, Rendered) and outcome.blob.size > INLINE
         self._send(holding, outcome)
         if not holding.large:

@@ -77,7 +77,7 @@ def result(at: Site, job: int, number: int) -> bytes:
 
 def offered(at: Site, peer: Site) -> int:
     """How many frames `peer` takes, as far as `at` knows."""
-    offers = at.server.lent_room()
+    offers = at.server.lending.room
     return sum(room for queue, room in offers.items() if queue.startswith(f"peer/{peer.name}/"))
 
 
@@ -214,7 +214,7 @@ def test_a_peer_renders_its_own_jobs_first_and_gives_back_what_waits(two: Two) -
 def test_other_versions_are_not_lent_to(two: Two) -> None:
     alpha, beta = two
     with Hands(alpha, slots=1) as ours, Hands(beta, slots=4, version="3.8") as theirs:
-        until(lambda: list(alpha.server.lent_room()) == [f"peer/{beta.name}/{theirs.queue}"])
+        until(lambda: list(alpha.server.lending.room) == [f"peer/{beta.name}/{theirs.queue}"])
         until(lambda: ours.name in {one.worker for one in workers(alpha) if one.state == "working"})
         job = submit(alpha, "1-10")
         until(lambda: ended(alpha, job))
@@ -230,7 +230,7 @@ def test_a_peer_that_takes_nothing_is_lent_nothing(tmp_path: Path, broker: Broke
     ):
         associate(gamma, delta)
         with Hands(gamma, slots=1) as theirs, Hands(delta, slots=1) as own:
-            until(lambda: f"peer/{gamma.name}/{theirs.queue}" in delta.server.lent_room())
+            until(lambda: f"peer/{gamma.name}/{theirs.queue}" in delta.server.lending.room)
             until(lambda: offered(gamma, delta) > 0)
             assert offered(delta, gamma) == 0
             job = submit(delta, "1-8")

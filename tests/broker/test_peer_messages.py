@@ -57,7 +57,7 @@ class Ear:
 
 def say(source: Site, target: Site, numbers: range) -> None:
     server = source.server.federation
-    with source.server.engine.begin() as connection:
+    with source.engine.begin() as connection:
         for number in numbers:
             server.send(connection, target.name, ShowJob(job=number))
     server.wake()
@@ -86,7 +86,7 @@ def test_messages_arrive_once_and_in_order_both_ways(two: Two) -> None:
 def test_a_change_that_is_undone_sends_nothing(two: Two) -> None:
     alpha, beta = two
     ear = Ear(beta)
-    with alpha.server.engine.connect() as connection, connection.begin() as change:
+    with alpha.engine.connect() as connection, connection.begin() as change:
         alpha.server.federation.send(connection, beta.name, ShowJob(job=1))
         change.rollback()
     say(alpha, beta, range(2, 3))
@@ -123,7 +123,7 @@ def test_a_message_that_comes_to_nothing_is_undone_and_holds_up_no_other(two: Tw
     beta.server.federation.on(ShowJob, refuse_the_second)
     say(alpha, beta, range(1, 4))
     until(lambda: len(seen) == 2)
-    with beta.server.engine.begin() as connection:
+    with beta.engine.begin() as connection:
         kept = connection.exec_driver_sql("SELECT number FROM peer_outbox WHERE peer = 'x' ORDER BY 1").scalars().all()
         connection.exec_driver_sql("DELETE FROM peer_outbox WHERE peer = 'x'")
     assert seen == kept == [1, 3]

@@ -47,7 +47,7 @@ def test_one_command_on_each_side_makes_two_peers(alpha: Site, beta: Site) -> No
 
 def test_no_password_is_shown_to_anybody(alpha: Site, beta: Site) -> None:
     associate(alpha, beta)
-    with alpha.server.engine.begin() as connection:
+    with alpha.engine.begin() as connection:
         address = connection.exec_driver_sql("SELECT address FROM peers").scalar_one()
     secret = address.split(":")[2].split("@")[0]
     assert len(secret) >= 32

@@ -137,9 +137,9 @@ def damages_a_result() -> None:
 def acknowledges_before_commit() -> None:
     """The server tells the broker that it has dealt with what it has only read."""
     from distren.amqp.link import Link
-    from distren.server.daemon import Server
+    from distren.server.acting import Acting
 
-    turn = Server._turn
+    turn = Acting.turn
 
     def turn_(self: Any, deliveries: Any) -> None:
         if deliveries:
@@ -147,7 +147,7 @@ def acknowledges_before_commit() -> None:
         self._consuming.acknowledge = lambda *_, **__: None  # what comes in the right place comes too late
         turn(self, deliveries)
 
-    Server._turn = turn_  # type: ignore[method-assign]
+    Acting.turn = turn_  # type: ignore[method-assign]
 
 
 def no_outbox() -> None:
@@ -201,9 +201,9 @@ def no_confirm() -> None:
 
 def any_digest() -> None:
     """A result is accepted whatever its bytes are."""
-    from distren.server import daemon
+    from distren.server import acting
 
-    store_result = daemon.store_result
+    store_result = acting.store_result
 
     def believe(store: Any, event: Any) -> Any:
         if event.tarball is None:
@@ -211,7 +211,7 @@ def any_digest() -> None:
         store.put(event.tarball)
         return None
 
-    daemon.store_result = believe
+    acting.store_result = believe
 
 
 NAMES: dict[str, Callable[[], None]] = {

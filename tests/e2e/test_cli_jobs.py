@@ -61,7 +61,7 @@ def test_files_that_the_server_has_do_not_travel_again(farm: FarmProcesses, scen
     command = farm.distren("submit", str(scene), "-f", "1-6", "-s", "65x49", "-n", "six", "--json")
     assert command.code == 0, command.err
     assert command.json["uploaded"] == 0
-    assert farm.distren("cancel", str(command.json["job"])).code == 0
+    farm.distren("cancel", str(command.json["job"]))  # it may be done by now
 
 
 @pytest.mark.parametrize("reference", ["{}", "alpha/{}", "distren://alpha/{}", "distren://ALPHA/job/0{}/"])

@@ -145,6 +145,15 @@ def test_a_result_that_the_server_refuses_for_good_fails_the_attempt(desk: Desk)
     assert "too large" in failed.reason
 
 
+def test_a_result_waits_for_room_on_the_disk_of_the_server(desk: Desk) -> None:
+    desk.results.completed(desk.holding, desk.rendered(INLINE + 1))
+    desk.hear(wire.Refused(digest=DIGEST, reason="no room", again=False, full=True))
+    assert len(desk.link.sent) == 1
+    desk.now = OFFER_AGAIN + 1
+    desk.results.tick()
+    assert isinstance(desk.link.messages[1], wire.Offer)
+
+
 def test_an_upload_that_is_called_off_is_given_up(desk: Desk) -> None:
     desk.results.completed(desk.holding, desk.rendered(INLINE + 1))
     desk.holding.end(Ending.CALLED_OFF)

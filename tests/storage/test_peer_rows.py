@@ -6,13 +6,12 @@ import pytest
 from sqlalchemy import Engine
 
 from distren.errors import Conflict, NotFound
-from distren.storage import identity, peers
+from distren.storage import peers
 
 
 @pytest.fixture
 def beta(engine: Engine) -> str:
     with engine.begin() as connection:
-        identity.claim(connection, "alpha", 1.0)
         peers.add(connection, "beta", address="amqp://x", secret=None, now=1.0)
     return "beta"
 
@@ -50,9 +49,3 @@ def test_a_new_epoch_is_later_and_numbers_what_is_owed_from_one(engine: Engine, 
         assert after.sent == 2
         found = peers.owed(connection, beta, above=0, limit=9)
         assert [(one.number, one.body) for one in found] == [(1, b"1"), (2, b"2")]
-
-
-def test_a_server_keeps_its_instance(engine: Engine, beta: str) -> None:
-    with engine.begin() as connection:
-        assert peers.own_instance(connection) == peers.own_instance(connection)
-        assert len(peers.own_instance(connection)) == 32

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -12,10 +12,6 @@ _id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    op.add_column(
-        "identity",
-        sa.Column("instance", sa.String(32), comment="random, made once: tells two servers of one name apart"),
-    )
     op.create_table(
         "peers",
         sa.Column("name", sa.String(63), nullable=False),
@@ -64,4 +60,3 @@ def downgrade() -> None:
     op.drop_index("ix_peer_jobs_peer", "peer_jobs")
     for table in ("peer_jobs", "peer_outbox", "peers"):
         op.drop_table(table)
-    op.drop_column("identity", "instance")
