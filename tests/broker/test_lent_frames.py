@@ -45,7 +45,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
     monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
     monkeypatch.setattr(federation, "HELLO_EVERY", 1.0)
-    monkeypatch.setattr(health, "DOWN_AFTER", 5.0)
+    monkeypatch.setattr(health, "DOWN_AFTER", 30.0)
     monkeypatch.setattr(lender, "SILENT_AFTER", 5.0)
     monkeypatch.setattr(lender, "REFUSED_FOR", 2.0)
     monkeypatch.setattr(borrower, "GIVE_BACK_AFTER", 2.0)
@@ -145,8 +145,11 @@ def test_cancel_and_pause_reach_lent_frames(two: Two) -> None:
         assert info(alpha, job).state == "cancelled"
 
 
-def test_a_silent_peers_frames_are_issued_again_and_its_late_results_change_nothing(two: Two) -> None:
+def test_a_silent_peers_frames_are_issued_again_and_its_late_results_change_nothing(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alpha, beta = two
+    monkeypatch.setattr(health, "DOWN_AFTER", 5.0)
     with Hands(beta, slots=2) as theirs:
         theirs.go.clear()
         until(lambda: offered(alpha, beta) > 0)
@@ -272,6 +275,6 @@ def workers(at: Site) -> list[WorkerInfo]:
 
 def held(at: Site) -> int:
     """How many frames of peers are at a site."""
-    with at.server.engine.begin() as connection:
+    with at.engine.begin() as connection:
         count: int = connection.exec_driver_sql("SELECT count(*) FROM guest_frames").scalar_one()
         return count
