@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from distren.broker.management import Management
@@ -18,6 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests share `brokers`, and are
 import brokers
 
 pytest_plugins = ["databases"]
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("distren", deadline=None)
+hypothesis.settings.load_profile("distren")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
