@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 DISTREN = ROOT / ".venv" / "bin" / "distren"
 MARK = ".distren-demo"
-FRAMES, SIZE = 24, "480x270"
+FRAMES, SIZE = 24, "320x180"
 PATIENCE = 180.0
 """seconds that a farm may take to start, and two to hear of each other"""
 COLOURS = {"alpha": 44, "beta": 42}
@@ -112,6 +112,7 @@ def strip(frames: list[dict[str, Any]]) -> str:
 
 
 def main(folder: Path) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / MARK).exists():
         sys.exit(f"demo: {folder} is not empty, and not of an earlier demo: name another folder")

@@ -91,7 +91,10 @@ def test_frames_are_rendered_by_both_and_each_result_is_recorded_once(two: Two) 
     alpha, beta = two
     with hands((alpha, 1), (beta, 1)) as (ours, theirs):
         until(lambda: offered(alpha, beta) > 0)
+        ours.go.clear()
         job = submit(alpha, "1-40")
+        until(lambda: theirs.began)
+        ours.go.set()
         until(lambda: ended(alpha, job))
         assert ours.done
         assert theirs.done
@@ -174,10 +177,12 @@ def test_a_server_that_is_restarted_meanwhile_loses_nothing(two: Two, which: int
     alpha, beta = two
     with hands((alpha, 1), (beta, 1)) as (ours, theirs):
         until(lambda: offered(alpha, beta) > 0)
+        ours.go.clear()
         theirs.go.clear()
         job = submit(alpha, "1-12")
         until(lambda: theirs.began)
         two[which].stop()
+        ours.go.set()
         theirs.go.set()
         two[which].start()
         until(lambda: ended(alpha, job))
