@@ -79,6 +79,9 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
     )
     povray: str = Field(default="povray", description="the POV-Ray program that workers run")
+    scene_scripts: bool = Field(
+        default=False, description="whether workers let scenes run scripts of their own, as a .blend can hold"
+    )
     sandbox: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="whether workers render in a sandbox: where that is possible, always or else not at all, never",

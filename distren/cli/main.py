@@ -29,6 +29,7 @@ _COMMANDS = {
     "resume": "jobs",
     "retry": "jobs",
     "priority": "jobs",
+    "delete": "delete",
     "workers": "jobs",
     "peers": "peers",
     "peer": "peers",

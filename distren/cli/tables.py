@@ -185,17 +185,13 @@ def attempts(infos: Iterable[AttemptInfo]) -> Table:
     return table
 
 
-def files(infos: Iterable[FileInfo], results: Iterable[FrameInfo] = ()) -> Table:
-    """One line for each file, then one for each frame's result."""
+def files(infos: Iterable[FileInfo]) -> Table:
+    """One line for each file."""
     table = _table("reference", "kind", "size", "sha256", "path")
     table.columns[2].justify = "right"
     for info in infos:
-        path, digest = Text(human.harmless(info.path)), info.blob.digest[:12]
-        table.add_row(f"file/{info.file}", info.kind, human.size(info.blob.size), digest, path)
-    for frame in results:
-        if frame.result is not None:
-            size = human.size(frame.result.size)
-            table.add_row(f"frame/{frame.frame}", "result", size, frame.result.digest[:12], "")
+        size, digest = ("", "") if info.blob is None else (human.size(info.blob.size), info.blob.digest[:12])
+        table.add_row(f"file/{info.file}", info.kind, size, digest, Text(human.harmless(info.path)))
     return table
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from distren.domain.frameset import FrameSet
 from distren.errors import RenderError
@@ -42,6 +42,8 @@ class Task:
     and the program's working directory: empty, but for the folder `needs` with the results of frames that this one
     needs (docs/reference/distrenjob.md). `content` are the elements of the settings that hold more than text, as
     canonical XML: none, unless the adapter brings a schema.
+    `slot` is the place among the renders of this worker that this one takes, 0 for the first: at most one render has it
+    at a time. `scripts`: the worker's owner lets scenes run programs of their own.
     """
 
     frame: int
@@ -52,6 +54,8 @@ class Task:
     settings: Mapping[str, str]
     inputs: Path
     output: Path
+    slot: int = 0
+    scripts: bool = False
     content: tuple[str, ...] = ()
 
 
@@ -72,6 +76,9 @@ class Command:
     `reads` are folders and files that the program needs to read beside the system's own, the folder that it is in, and
     the task's: in the worker's sandbox it sees no others.
     `outputs` are the files that must be there afterwards; `good_statuses` are the exit codes that mean success.
+    `request`: where it is given, the program stays and renders one frame after the other: commands that are alike but
+    for their requests and outputs may be rendered by one process. It gets each request as a line of JSON, and answers
+    with one (docs/how-to/add-a-renderer.md, Programs that stay).
     `wraps_at`: the program breaks long lines after that many characters, and a line that goes on begins with a blank,
     or follows one that is full; the worker joins them before anybody reads them.
     """
@@ -81,6 +88,7 @@ class Command:
     reads: tuple[Path, ...] = ()
     outputs: tuple[ExpectedFile, ...] = ()
     good_statuses: frozenset[int] = frozenset({0})
+    request: Mapping[str, Any] | None = None
     wraps_at: int | None = None
 
 
@@ -104,7 +112,9 @@ class Scene:
     """What a scene file on a user's disk amounts to: everything needed to make a seed of it.
 
     `root` is the folder that becomes the seed's root, `files` the paths below it that the scene needs, `settings`
-    what the renderer must know, `frames` and size what the scene itself says, None where it says nothing.
+    what the renderer must know, `frames` and size what the scene itself says, None where it says nothing. `placed` are
+    files that lie elsewhere on this disk, by their paths in the seed; `scratch` is a folder of such files, to be
+    removed when the seed has been read. `notes` are lines for the user.
     """
 
     root: Path
@@ -113,6 +123,9 @@ class Scene:
     frames: FrameSet | None = None
     width: int | None = None
     height: int | None = None
+    placed: Mapping[Path, Path] = field(default_factory=dict)
+    scratch: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Renderer(Protocol):
@@ -136,8 +149,11 @@ class Renderer(Protocol):
     def accepts(self, path: Path) -> bool:
         """Whether `path` looks like a scene of this renderer (by its name): as a rule, what its declaration says."""
 
-    def read_scene(self, path: Path) -> Scene:
-        """Find out what a scene file needs. Raises SceneError for a missing scene or a missing file that it names."""
+    def read_scene(self, path: Path, settings: Mapping[str, str]) -> Scene:
+        """Find out what a scene file needs; `settings` are those that the user gives.
+
+        Raises SceneError for a missing scene or a missing file that it names.
+        """
 
     def check(self, settings: Mapping[str, str]) -> None:
         """Raise JobFileError where a setting is unknown or has a value that can not be used.

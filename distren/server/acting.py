@@ -271,7 +271,7 @@ class Acting:
 
     def _rearrange(self, change: Change) -> None:
         """After a cancel, pause or priority: frames that wait in queues may stand there wrongly."""
-        if change.action == "cancel":
+        if change.action in ("cancel", "delete"):
             ranges = change.frames
             numbers = (
                 None if ranges is None else [n for first, last, step in ranges for n in range(first, last + 1, step)]

@@ -11,6 +11,7 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 
 from distren.server import dispatch, views
+from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
 from distren.server.lifecycle import Lifecycle
@@ -44,7 +45,7 @@ class Rates:
 
 
 class Lending(dispatch.Lending, Protocol):
-    """What the turns ask of lending, where a server has peers; see server/lending.py."""
+    """What the turns ask of lending; see server/lending.py."""
 
     def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None: ...
 
@@ -61,7 +62,7 @@ class State:
 
     `database` is the mark of the database (storage/identity.py). `changed` collects what transactions changed until it
     is told to listeners; `rearrange` is called after a change that makes frames in queues stand there wrongly; `opened`
-    is the steady time of the start.
+    is the steady time of the start; `sweeping`: something may be left of deleted jobs.
     """
 
     name: str
@@ -76,7 +77,8 @@ class State:
     now: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
     opened: float = field(default_factory=time.monotonic)
-    lending: Lending | None = None
+    lending: Lending = field(default_factory=Alone)
+    sweeping: bool = True
 
     def job_info(self, job: Job) -> JobInfo:
         """The job as a client sees it."""

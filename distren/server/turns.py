@@ -13,7 +13,7 @@ from distren.amqp.link import Link
 from distren.domain.lending import peer_of
 from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
-from distren.server import dispatch
+from distren.server import deletion, dispatch
 from distren.server.changes import Changed
 from distren.server.fleet import SILENT_AFTER
 from distren.server.lifecycle import Event, Lifecycle
@@ -88,8 +88,7 @@ class Turns:
                 state.fleet.finished(queue, count, steady)
             withdrawing = Lifecycle(connection, now)
             emptied = self._withdraw(connection, withdrawing, tick=tick, steady=steady)
-            if state.lending is not None:
-                state.lending.withdraw(connection, withdrawing, everything=self._withdraw_all, tick=tick)
+            state.lending.withdraw(connection, withdrawing, everything=self._withdraw_all, tick=tick)
             withdrawn = withdrawing.save()
             mending = Lifecycle(connection, now)
             if tick:
@@ -98,13 +97,12 @@ class Turns:
             issuing = Lifecycle(connection, now)
             owing = dispatch.fill(connection, issuing, state.fleet, now=now, steady=steady, lending=state.lending)
             issued = issuing.save()
-            followed: list[Changed] = []
-            if state.lending is not None:
-                owing = state.lending.lend(connection, owing)
-                followed = state.lending.follow(connection, tick=tick)
-            owed = outbox.add(connection, owing)
+            owed = outbox.add(connection, state.lending.lend(connection, owing))
+            followed = state.lending.follow(connection, tick=tick)
             self._relay.settle(connection)
             self._save_workers(connection, tick=tick)
+            if state.sweeping:
+                state.sweeping = deletion.remove_some(connection)
             failpoints.reach("server.commit.before")
         failpoints.reach("server.commit.after")
         for queue in emptied:
@@ -113,12 +111,11 @@ class Turns:
         self._offset = offset
         if lost:
             self._broker_lost = False
-        self.wanted = self._broker_lost
+        self.wanted = self._broker_lost or state.sweeping
         self._committed([applied, withdrawn, mended, issued], now)
-        if state.lending is not None:
-            state.lending.committed()
-            for changed in followed:
-                self.note(changed)
+        state.lending.committed()
+        for changed in followed:
+            self.note(changed)
         if tick:
             self._count_queues()
 

@@ -87,7 +87,14 @@ def why_waiting(job: Job, fleet: Fleet, now: float, starving: Sequence[int] = ()
 
 
 def file_info(file: File) -> FileInfo:
-    return FileInfo(file=file.id, kind=file.kind, path=file.path, blob=Blob.of(file.blob))
+    return FileInfo(
+        file=file.id,
+        kind=file.kind,
+        path=file.path,
+        blob=None if file.blob is None else Blob.of(file.blob),
+        frame=file.frame,
+        attempt=file.attempt,
+    )
 
 
 def waits(server: str, stored: Stored, need: tuple[int, int] | None) -> str | None:

@@ -129,7 +129,7 @@ def add_frames(connection: Connection, job: int, ids: Sequence[int]) -> None:
     record = job_rows.by_id(connection, job)
     assert record is not None
     counts = {**record.counts.by_state, FrameState.READY: record.counts[FrameState.READY] + len(ids)}
-    job_rows.set_counts(connection, job, Counts(counts))
+    job_rows.set_counts(connection, job, Counts(counts), next_file=record.next_file)
 
 
 def find(connection: Connection, peer: str, job: int, frame: int) -> GuestFrame | None:

@@ -68,6 +68,8 @@ jobs = Table(
     Column(
         "needed", Integer, nullable=False, server_default="0", comment="1: frames somewhere need frames of this job"
     ),
+    Column("next_file", BigInteger, nullable=False, server_default="0", comment="the next file id to be given"),
+    Column("deleted", Float, comment="since when it is being deleted"),
     sqlite_autoincrement=True,
     comment="AUTOINCREMENT: an id is never issued twice, not even after the newest job is deleted",
 )
@@ -166,9 +168,13 @@ attempts = Table(
     Column("seconds", Float),
     Column("reason", Text),
     Column("log", LargeBinary, comment="zlib-compressed text"),
+    Column("file", BigInteger, comment="file id of its result; that of its log is the next one"),
+    Column("result", String(64)),
+    Column("result_size", BigInteger),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
 )
 Index("ix_attempts_job_frame", attempts.c.job, attempts.c.frame)
+Index("ix_attempts_job_file", attempts.c.job, attempts.c.file)
 
 workers = Table(
     "workers",

@@ -12,11 +12,15 @@ from distren.renderers.protocol import Capability, Renderer
 
 @dataclass(frozen=True, kw_only=True)
 class Skills:
-    """The adapters that can be used here, their programs' versions, and where those programs are (as configured)."""
+    """The adapters that can be used here, their programs' versions, and where those programs are (as configured).
+
+    `scripts`: the worker's owner lets scenes run scripts of their own.
+    """
 
     adapters: Mapping[str, Renderer]
     versions: Mapping[str, str]
     programs: Mapping[str, str | None]
+    scripts: bool = False
 
 
 def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence[str] | None) -> Skills:
@@ -45,7 +49,7 @@ def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence
         raise RendererUnavailable(f"this machine can not render with {reasons}")
     if not adapters:
         raise RendererUnavailable("no renderer is installed: install DistRen again")
-    return Skills(adapters=adapters, versions=versions, programs=programs)
+    return Skills(adapters=adapters, versions=versions, programs=programs, scripts=settings.scene_scripts)
 
 
 def probe(adapter: Renderer, settings: Settings) -> Capability:
