@@ -125,7 +125,7 @@ class Borrower:
 
     def _is_called_off(self, connection: Connection, guest: Guest) -> bool:
         record = job_rows.by_id(connection, guest.job)
-        return record is not None and (record.state is JobState.CANCELLED or record.deleted is not None)
+        return record is not None and (record.state is JobState.CANCELLED or record.deleted)
 
     def _hear_recall(self, connection: Connection, peer: str, message: Recall) -> After:
         held: defaultdict[int, list[int]] = defaultdict(list)
