@@ -15,7 +15,7 @@ from distren.domain.states import FrameState, JobState
 from distren.renderers.work import lanes_of
 from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
-from distren.storage.tables import files, jobs
+from distren.storage.tables import files, guests, jobs
 
 _ROWS = 10_000
 
@@ -144,9 +144,10 @@ def newest(connection: Connection, *, before: int | None, limit: int) -> list[Jo
 
 
 def in_turn(connection: Connection) -> list[Job]:
-    """The active jobs in the order in which they are rendered: by priority, then by age."""
-    query = select(jobs).where(jobs.c.state == JobState.ACTIVE, jobs.c.deleted.is_(None))
-    query = query.order_by(jobs.c.priority.desc(), jobs.c.id)
+    """The active jobs in the order in which they are rendered: by priority, then by age; those of peers come last."""
+    query = select(jobs).outerjoin(guests, guests.c.job == jobs.c.id)
+    query = query.where(jobs.c.state == JobState.ACTIVE, jobs.c.deleted.is_(None))
+    query = query.order_by(guests.c.job.is_not(None), jobs.c.priority.desc(), jobs.c.id)
     return [_job(row) for row in connection.execute(query)]
 
 
