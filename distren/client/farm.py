@@ -36,6 +36,7 @@ from distren.wire.jobs import (
     WorkerInfo,
     Workers,
 )
+from distren.wire.peers import ListPeers, PeerInfo, Peers, PeersChanged
 
 __all__ = ["Farm", "Job"]
 _PAGE = 100
@@ -83,6 +84,14 @@ class Farm:
     def workers(self) -> list[WorkerInfo]:
         """The workers that have reported of late, those at work first."""
         return self._connection.ask(ListWorkers(), Workers).workers
+
+    def peers(self) -> list[PeerInfo]:
+        """The servers that this one shares jobs with, by name."""
+        return self._connection.ask(ListPeers(), Peers).peers
+
+    def reload_peers(self, timeout: float = PATIENCE) -> None:
+        """Tell the server that an operator has changed its peers. Raises NoAnswer where none runs."""
+        self._connection.ask(PeersChanged(), Peers, timeout)
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from distren.domain.states import AttemptState
 from distren.storage.tables import attempts
 
-_FIELDS = ("state", "ended", "seconds", "reason", "log", "memory", "processor")
+_FIELDS = ("state", "ended", "seconds", "reason", "log", "memory", "processor", "result", "result_size")
 _UPDATE = (
     update(attempts)
     .where(attempts.c.token == bindparam("of_token"))
@@ -25,6 +25,7 @@ class AttemptRecord:
 
     `reason` says why it failed, or what is strange about its result; `memory` is the most that it held at once, in
     bytes, `processor` its seconds of processor time.
+    `file` is the file id of its result, the digest `result` where it is the recorded one; the log's id is the next.
     """
 
     token: str
@@ -41,6 +42,9 @@ class AttemptRecord:
     log: bytes | None = None
     memory: int | None = None
     processor: float | None = None
+    file: int | None = None
+    result: str | None = None
+    result_size: int | None = None
 
 
 def load(connection: Connection, tokens: Collection[str]) -> dict[str, AttemptRecord]:

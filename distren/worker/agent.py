@@ -35,6 +35,7 @@ from distren.worker.limits import size
 from distren.worker.lines import connect
 from distren.worker.load import Admission
 from distren.worker.machine import Machine
+from distren.worker.places import Places
 from distren.worker.reports import State
 from distren.worker.results import Results
 from distren.worker.room import ahead, room
@@ -125,7 +126,7 @@ class Worker:
         with contextlib.ExitStack() as stack:
             claimed, self._lines = connect(
                 self._broker_url,
-                topology.class_queue_name(self._pool, found.versions),
+                topology.class_queue_name(self._pool, found.of_class),
                 locks=self._settings.cache / "names",
                 name=self._wanted_name,
             )
@@ -153,8 +154,15 @@ class Worker:
         self._intake = Intake(lines.frames, lines.queue, self.name, self._hand, on_new=self._warm)
         self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
-        bounds = limits.configured(self._settings, Machine().memory)
-        tools = Tools(skills=found, cache=inputs, scratch=self._scratch, sandbox=self._sandbox, bounds=bounds)
+        self._places = Places()
+        tools = Tools(
+            skills=found,
+            cache=inputs,
+            scratch=self._scratch,
+            sandbox=self._sandbox,
+            bounds=limits.configured(self._settings, Machine().memory),
+            places=self._places,
+        )
         self._slots = Slots(self._hand, self._intake, self._results, tools, on_change=self._changed)
         self._card = reports.Card(
             worker=self.name,
@@ -256,6 +264,7 @@ class Worker:
 
     def _tick(self, now: float) -> None:
         self._results.tick()
+        self._places.tick(scarce=self._admission.is_scarce)
         rendering = self._rendering()
         for holding in rendering:
             if not holding.announced:
@@ -288,6 +297,8 @@ class Worker:
     def _called_off(self, delivery: Delivery, message: Stop) -> None:
         for waiting in self._hand.call_off(message.job, message.frames):
             self._intake.acknowledge(waiting)
+        if message.frames is None:
+            self._places.forget(message.job)
 
     def _settled(self, holding: Holding) -> None:
         self._slots.settled(holding)
@@ -323,6 +334,7 @@ class Worker:
         self._warming.close()
         self._receiver.close()
         self._slots.join(LEAVE)
+        self._places.close()
         self._scratch.remove_all()
         self._state = State.ENDED
         self._lines.results.publish(self._card.report(State.ENDED, slots=0, room=0, held=()))

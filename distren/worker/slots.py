@@ -16,6 +16,7 @@ from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding
 from distren.worker.intake import Intake
 from distren.worker.limits import Limits
+from distren.worker.places import Places
 from distren.worker.results import Results
 from distren.worker.room import Pace, ahead
 from distren.worker.sandbox import Sandbox
@@ -39,6 +40,7 @@ class Tools:
     scratch: Scratch
     sandbox: Sandbox
     bounds: Limits
+    places: Places
 
 
 class Slots:
@@ -123,16 +125,18 @@ class Slots:
             folder = tools.scratch.make(holding.token)
         except OSError as error:
             return Broken(reason=f"the worker's disk: {error}")
-        return attempt.make(
-            holding.render,
-            skills=tools.skills,
-            cache=tools.cache,
-            sandbox=tools.sandbox,
-            bounds=tools.bounds,
-            folder=folder,
-            stop=holding.stop,
-            on_progress=progress,
-        )
+        with tools.places.taken(holding.render.job) as place:
+            return attempt.make(
+                holding.render,
+                skills=tools.skills,
+                cache=tools.cache,
+                sandbox=tools.sandbox,
+                bounds=tools.bounds,
+                place=place,
+                folder=folder,
+                stop=holding.stop,
+                on_progress=progress,
+            )
 
     def _send(self, holding: Holding, outcome: Outcome) -> None:
         if isinstance(outcome, Stopped):

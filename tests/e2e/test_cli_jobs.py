@@ -106,6 +106,34 @@ def test_frames_logs_and_workers_are_shown(farm: FarmProcesses, finished: str) -
     assert "povray" in worker["renderers"]
 
 
+def test_attempts_say_what_they_used_and_nothing_warns_of_a_good_picture(farm: FarmProcesses, finished: str) -> None:
+    (attempt,) = farm.distren("logs", f"{finished}/frame/3", "--list", "--json").json
+    assert attempt["memory"] > 1_000_000
+    assert attempt["processor"] > 0
+    assert farm.distren("show", f"{finished}/frame/3", "--json").json["warning"] is None
+    assert "MB" in farm.distren("show", f"{finished}/frame/3").out
+
+
+def test_a_black_picture_is_done_and_warned_of(farm: FarmProcesses, tmp_path: Path) -> None:
+    (tmp_path / "dark.pov").write_text("camera { location -z } sphere { 9*z, 1 }")
+    job = farm.distren("submit", str(tmp_path / "dark.pov"), "-s", "8x8", "--wait", "--json").json["job"]
+    (frame,) = farm.distren("frames", str(job), "--json").json
+    assert (frame["state"], frame["reason"]) == ("done", None)
+    assert frame["warning"] == "dark.png is black all over"
+    assert "is black all over" in farm.distren("frames", str(job)).out
+
+
+def test_a_frame_is_shown_in_the_terminal_and_saved(farm: FarmProcesses, finished: str, tmp_path: Path) -> None:
+    shown = farm.distren("preview", f"{finished}/frame/3", COLUMNS="40", LINES="30", TERM="xterm")
+    assert shown.code == 0, shown.err
+    assert "▀" in shown.out
+    assert f"/{finished}/frame/3" in shown.out
+    saved = farm.distren("preview", finished, "-o", str(tmp_path / "small.png"), "--size", "32", "--json")
+    assert saved.code == 0, saved.err
+    assert (saved.json["width"], saved.json["height"]) == (32, 24)
+    assert (tmp_path / "small.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("command", [["jobs"], ["status"], ["workers"], ["version"]])
 def test_people_get_tables_and_programs_get_json(farm: FarmProcesses, finished: str, command: list[str]) -> None:
     for_people, for_programs = farm.distren(*command), farm.distren(*command, "--json")
