@@ -21,7 +21,7 @@ from pathlib import Path
 from distren.errors import RenderError
 from distren.worker.sandbox import Mode, Sandbox, View
 
-PROCESSES = 2_048
+PROCESSES = 1_024
 """processes and threads that a program in a sandbox may have at once"""
 _START_WITHIN = 30_000
 """milliseconds that bubblewrap gets to make its namespaces"""

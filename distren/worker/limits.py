@@ -23,7 +23,7 @@ _SMALLEST = 4_096
 """bytes that a file counts at least: what a disk needs for it"""
 _MOST_MEMORY = 0.95
 """share of the machine's memory that one attempt may have; with more than all of it the kernel would end somebody"""
-_MOST_PROCESSES = 1_000
+_MOST_PROCESSES = 500
 Number = TypeVar("Number", int, float)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
