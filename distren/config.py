@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     database: str | None = Field(
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
     )
+    kills: int = Field(default=3, ge=1, le=100, description="workers that a frame may end before it fails")
     povray: str = Field(default="povray", description="the POV-Ray program that workers run")
     sandbox: Literal["auto", "on", "off"] = Field(
         default="auto",

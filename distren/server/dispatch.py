@@ -6,30 +6,39 @@ while the order of all other frames stays in the database, where priority, pause
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection
 
 from distren.amqp.topology import FRAMES
+from distren.domain import poison
 from distren.domain.frame import Frame
 from distren.domain.groups import Group, Work
 from distren.domain.job import Blob
-from distren.domain.states import FrameState
+from distren.domain.poison import Lost
+from distren.domain.states import AttemptState, FrameState
 from distren.server.fleet import Fleet, WorkerClass
 from distren.server.lifecycle import Lifecycle
+from distren.storage import attempts as attempt_rows
 from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
+from distren.storage.attempts import AttemptRecord
 from distren.storage.dependencies import Key
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 from distren.wire import fields
-from distren.wire.frames import OutputFile, Render
+from distren.wire.frames import LEAVES, OutputFile, Render
+
+log = logging.getLogger(__name__)
 
 AHEAD = 1.0
 """seconds of work that a queue holds beyond what its workers have taken"""
 _LARGEST_WINDOW = 5_000
+_MOST_AVOIDED = 4
+"""workers: each that leaves a frame to others uses up some of the deliveries that a queue allows (20)"""
 
 Owing = tuple[str, str, bytes]
 """exchange, routing key and body of a message that the transaction owes to the broker"""
@@ -41,10 +50,13 @@ def window(one: WorkerClass, rate: float) -> int:
     return min(one.room + ahead, _LARGEST_WINDOW)
 
 
-def fill(connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: float, steady: float) -> list[Owing]:
+def fill(
+    connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: float, steady: float, kills: int | None = None
+) -> list[Owing]:
     """Issue ready frames to every class whose window has room; returns the messages.
 
-    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds.
+    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds. A frame that has
+    ended `kills` workers fails instead; None: that can not be told yet.
     """
     classes = fleet.classes(steady)
     if not classes:
@@ -66,10 +78,17 @@ def fill(connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: flo
             differing = groups.load(connection, job.id, {one.group for one in ready if one.group is not None})
             for stored in ready:
                 queue = max(able, key=lambda name: free[name])
+                past = _past(connection, stored)
+                if kills is not None and (reason := poison.verdict(_lost(past, fleet, steady), kills)) is not None:
+                    log.warning("frame given up: %s", reason, extra={"job": job.id, "frame": stored.frame.id})
+                    lifecycle.give_up(stored, reason)
+                    continue
                 free[queue] -= 1
+                avoid = _avoid(past, fleet, queue, steady)
                 needs = dependencies.results(connection, job.id, stored.frame.id) if stored.needs else ()
                 work = _work(job, stored, differing)
-                owing.append((FRAMES, queue, message(job, lifecycle.issue(stored, queue), needs, work).encode()))
+                render = message(job, lifecycle.issue(stored, queue), needs, work, avoid, kills or 3)
+                owing.append((FRAMES, queue, render.encode()))
         if all(room <= 0 for room in free.values()):
             break
     return owing
@@ -84,7 +103,34 @@ def _work(job: Job, stored: Stored, differing: Mapping[int, Group]) -> Work:
     return job.work if stored.group is None else differing[stored.group].over(job.work)
 
 
-def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = (), work: Work | None = None) -> Render:
+def _past(connection: Connection, stored: Stored) -> list[AttemptRecord]:
+    """The attempts that say something about the next one."""
+    frame = stored.frame
+    return attempt_rows.earlier(connection, frame.job, frame.id, after=frame.pardoned) if stored.attempts else []
+
+
+def _lost(past: Iterable[AttemptRecord], fleet: Fleet, steady: float) -> Iterator[Lost]:
+    for one in past:
+        if one.state is AttemptState.LOST:
+            gone = fleet.is_gone(one.worker, one.started, steady)
+            yield Lost(worker=one.worker, gone=gone, reason=one.reason)
+
+
+def _avoid(past: Iterable[AttemptRecord], fleet: Fleet, queue: str, steady: float) -> list[str]:
+    """The workers that have failed a frame, as long as there are others of the class."""
+    failed = {one.worker for one in past if one.state is AttemptState.FAILED}
+    there = {one.worker for one in fleet.alive(steady) if one.queue == queue and one.state == "working"}
+    return sorted(failed & there)[:_MOST_AVOIDED] if there - failed else []
+
+
+def message(
+    job: Job,
+    frame: Frame,
+    needs: Iterable[tuple[Key, Blob]] = (),
+    work: Work | None = None,
+    avoid: Sequence[str] = (),
+    kills: int = 3,
+) -> Render:
     """What a worker needs to know to render `frame`, which needs the results of others; `work` is the job's if None."""
     work = work or job.work
     outputs = (output.of(frame.id) for output in work.outputs)
@@ -106,4 +152,6 @@ def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = (), work
         memory_limit=job.memory_limit,
         output_limit=job.output_limit,
         needs=[(*key, blob.digest, blob.size) for key, blob in needs],
+        avoid=list(avoid),
+        returns=kills + LEAVES * len(avoid),
     )

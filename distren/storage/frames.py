@@ -55,6 +55,7 @@ _UPDATE = (
                 "result_size",
                 "reason",
                 "not_before",
+                "pardoned",
             )
         }
     )
@@ -238,6 +239,7 @@ def _stored(row: Row[Any]) -> Stored:
         not_before=row.not_before,
         waits_for=row.waits_for,
         starved=bool(row.starved),
+        pardoned=row.pardoned,
     )
     return Stored(frame=frame, attempts=row.attempts, needs=row.needs, group=row.group, lane=row.lane)
 
@@ -260,4 +262,5 @@ def _values(stored: Stored) -> dict[str, Any]:
         "result_size": None if frame.result is None else frame.result.size,
         "reason": frame.reason,
         "not_before": frame.not_before,
+        "pardoned": frame.pardoned,
     }

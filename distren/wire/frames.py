@@ -12,6 +12,8 @@ from distren.wire.fields import Blob, Content, Count, FrameOfJob, Id, Name, Need
 
 INLINE = 2**20
 """bytes; a frame tarball or log of at most this size travels inside the event, a larger one as a blob before it"""
+LEAVES = 2
+"""times that a worker leaves a frame that it has failed to others, before it takes it all the same"""
 Inline = Annotated[bytes, Field(max_length=INLINE)]
 
 
@@ -31,7 +33,8 @@ class Render(Message, type="frame.render"):
     `renderer`, `settings` and `content` (elements of the settings that hold more than text, as canonical XML) are those
     of this very frame. `outputs` are files that it must produce beyond those of its renderer. The limits are seconds
     (`silence_limit`: without a line of output or progress) and bytes; None is no limit. `needs` are the frames that it
-    needs, with their frame tarballs.
+    needs, with their frame tarballs. Workers of `avoid` have failed it: they leave it to others that are free.
+    Once it has come back `returns` times from workers that took it, it goes to the dead letters instead.
     """
 
     job: Id
@@ -51,6 +54,8 @@ class Render(Message, type="frame.render"):
     memory_limit: Count | None = None
     output_limit: Count | None = None
     needs: Annotated[list[NeededResult], Field(max_length=MOST_OF_A_FRAME)] = []
+    avoid: Annotated[list[Name], Field(max_length=100)] = []
+    returns: Count | None = None
 
 
 class _Event(Message):
@@ -125,6 +130,13 @@ class Stop(Message, type="frame.stop"):
 
     job: Id
     frames: list[Id] | None = None
+
+
+class Quarantine(Message, type="worker.quarantine"):
+    """Server → every worker, for the one that it names: take no more frames, for `reason`; None: take them again."""
+
+    worker: Name
+    reason: ShortText | None
 
 
 class ReportWanted(Message, type="worker.report_wanted"):
