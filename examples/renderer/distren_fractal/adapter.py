@@ -87,6 +87,7 @@ class Fractal:
                 f"--iterations={settings['iterations']}",
                 f"--colours={settings['colours']}",
             ),
+            reads=(PROGRAM,),
             outputs=(ExpectedFile(name=name, image=True, width=width, height=height),),
         )
 
