@@ -51,12 +51,19 @@ def window(one: WorkerClass, rate: float) -> int:
 
 
 def fill(
-    connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: float, steady: float, kills: int | None = None
+    connection: Connection,
+    lifecycle: Lifecycle,
+    fleet: Fleet,
+    *,
+    now: float,
+    steady: float,
+    kills: int = 3,
+    settled: bool = True,
 ) -> list[Owing]:
     """Issue ready frames to every class whose window has room; returns the messages.
 
     `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds. A frame that has
-    ended `kills` workers fails instead; None: that can not be told yet.
+    ended `kills` workers fails instead, unless the fleet is not `settled`: then some may only not have reported yet.
     """
     classes = fleet.classes(steady)
     if not classes:
@@ -79,7 +86,7 @@ def fill(
             for stored in ready:
                 queue = max(able, key=lambda name: free[name])
                 past = _past(connection, stored)
-                if kills is not None and (reason := poison.verdict(_lost(past, fleet, steady), kills)) is not None:
+                if settled and (reason := poison.verdict(_lost(past, fleet, steady), kills)) is not None:
                     log.warning("frame given up: %s", reason, extra={"job": job.id, "frame": stored.frame.id})
                     lifecycle.give_up(stored, reason)
                     continue
@@ -87,7 +94,7 @@ def fill(
                 avoid = _avoid(past, fleet, queue, steady)
                 needs = dependencies.results(connection, job.id, stored.frame.id) if stored.needs else ()
                 work = _work(job, stored, differing)
-                render = message(job, lifecycle.issue(stored, queue), needs, work, avoid, kills or 3)
+                render = message(job, lifecycle.issue(stored, queue), needs, work, avoid, kills)
                 owing.append((FRAMES, queue, render.encode()))
         if all(room <= 0 for room in free.values()):
             break

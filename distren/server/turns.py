@@ -107,7 +107,10 @@ class Turns:
             if self._repair.is_due(steady):
                 self._repair.run(connection, now, steady)
             issuing = Lifecycle(connection, now)
-            owing = dispatch.fill(connection, issuing, state.fleet, now=now, steady=steady, kills=self._kills())
+            settled = steady - state.opened > SILENT_AFTER
+            owing = dispatch.fill(
+                connection, issuing, state.fleet, now=now, steady=steady, kills=state.kills, settled=settled
+            )
             issued = issuing.save()
             owed = outbox.add(connection, owing)
             self._relay.settle(connection)
@@ -125,11 +128,6 @@ class Turns:
         self._committed([applied, withdrawn, mended, issued], now)
         if tick:
             self._count_queues()
-
-    def _kills(self) -> int | None:
-        """Workers that a frame may end; None as long as those may not have reported yet that are there."""
-        settled = self._state.steady() - self._state.opened > SILENT_AFTER
-        return self._state.kills if settled else None
 
     def _requeue_stopped(self, connection: Connection, lifecycle: Lifecycle) -> None:
         """Workers that have ended in good order gave their frames back, which says nothing against the frames."""

@@ -110,7 +110,7 @@ class Farm:
         with self.engine.begin() as connection:
             return add_job(connection, **options)  # type: ignore[arg-type]
 
-    def dispatch(self, kills: int | None = None) -> list[Render]:
+    def dispatch(self, kills: int = 3) -> list[Render]:
         with self.engine.begin() as connection:
             lifecycle = Lifecycle(connection, self.now)
             owing = dispatch.fill(connection, lifecycle, self.fleet, now=self.now, steady=self.now, kills=kills)
