@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +21,14 @@ from pydantic_settings import (
 )
 
 from distren.errors import SettingsError
+
+
+class PeerSettings(BaseModel):
+    """A peer in the configuration file: `address` where we reach its broker, `secret` where it reaches ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    address: SecretStr | None = None
+    secret: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -39,11 +47,42 @@ class Settings(BaseSettings):
     broker: str | None = Field(
         default=None, description="amqp:// URL of the broker; default: the private broker in the data folder"
     )
+    management: str | None = Field(
+        default=None,
+        description="http://user:password@host:port of the broker's management API; default: the private broker's, "
+        "else port 15672 where the broker is, with the broker's user",
+    )
+    address: str | None = Field(
+        default=None, description="amqp[s]://host:port under which other servers reach the broker; default: as we do"
+    )
+    peers: dict[str, PeerSettings] = Field(
+        default_factory=dict, description="the servers that this one is associated with, for those who deploy by file"
+    )
+    lend: Literal["never", "always"] | float = Field(
+        default="always",
+        description="when frames are lent to peers: never, always, or when own workers have more minutes of work",
+    )
+    lend_to: dict[str, Literal["never", "always"] | float] = Field(
+        default_factory=dict, description="the same for one peer, by its name"
+    )
+    borrow: int | None = Field(
+        default=None, ge=0, description="frames of peers that are taken at a time; default: what slots are free for"
+    )
+    borrow_from: dict[str, int] = Field(default_factory=dict, description="the same for one peer, by its name")
+    peer_jobs: int = Field(default=1_000, ge=0, description="jobs of one peer that may be open here at the same time")
+    peer_upload: int = Field(
+        default=10**12,
+        ge=0,
+        description="bytes that one peer may have on their way into the blob store",
+    )
     database: str | None = Field(
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
     )
     kills: int = Field(default=3, ge=1, le=100, description="workers that a frame may end before it fails")
     povray: str = Field(default="povray", description="the POV-Ray program that workers run")
+    scene_scripts: bool = Field(
+        default=False, description="whether workers let scenes run scripts of their own, as a .blend can hold"
+    )
     sandbox: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="whether workers render in a sandbox: where that is possible, always or else not at all, never",
@@ -53,6 +92,10 @@ class Settings(BaseSettings):
     )
     programs: dict[str, str] = Field(
         default_factory=dict, description="the programs of renderers by the renderer's name, where PATH does not say"
+    )
+
+    commands: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="programs that jobs may name, in TOML only: docs/how-to/offer-a-command.md"
     )
 
     @property

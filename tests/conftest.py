@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from distren.broker.management import Management
@@ -18,6 +19,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests share `brokers`, and are
 import brokers
 
 pytest_plugins = ["databases"]
+hypothesis.settings.register_profile("distren", deadline=None)  # how long an example takes is the machine's load
+hypothesis.settings.load_profile("distren")
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("distren", deadline=None)
+hypothesis.settings.load_profile("distren")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +60,18 @@ def management(broker: brokers.Broker) -> Iterator[Management]:
     """The management API of `broker`."""
     with broker.management() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def other_broker(broker: brokers.Broker) -> Iterator[brokers.Broker]:
+    """A second broker, of this machine; with `--broker container` the two are of different versions.
+
+    It reaches `broker`, and need not be reached by it.
+    """
+    if "local" not in brokers.kinds_here():
+        brokers.missing("no rabbitmq-server on this machine for a second broker")
+    with brokers.local() as running:
+        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pika
 from pika import exceptions
@@ -37,6 +37,11 @@ def shown(url: str) -> str:
         return f"{parts.scheme}://{parts.hostname}"
     vhost = "" if parts.path in ("", "/", "/%2f", "/%2F") else parts.path
     return f"{parts.scheme}://{parts.hostname}:{port}{vhost}"
+
+
+def user(url: str) -> str:
+    """Who logs in with the URL."""
+    return unquote(urlsplit(url).username or "guest")
 
 
 def translate(error: object, url: str) -> DistrenError:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distren import failpoints
-from distren.amqp.link import Delivery, Link
-from distren.amqp.publisher import Outgoing
+from distren.amqp.link import Delivery
+from distren.amqp.publisher import Carrier, Outgoing
 from distren.amqp.topology import DEFAULT
 from distren.errors import DistrenError, NotFound
 from distren.wire.blobs import CHUNK, Gone, Piece, Read
@@ -42,7 +42,7 @@ class BlobHolder:
 
     def __init__(
         self,
-        link: Link,
+        link: Carrier,
         open_blob: Callable[[str], Path | None],
         *,
         on_sent: Callable[[str, int], None] | None = None,

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from distren import failpoints
-from distren.amqp.link import Delivery, Link
+from distren.amqp.link import Delivery
 from distren.amqp.mailbox import Mailbox
-from distren.amqp.publisher import Outgoing
+from distren.amqp.publisher import Carrier, Outgoing
 from distren.amqp.topology import BLOBS, DEFAULT
 from distren.domain.job import Blob
 from distren.errors import DistrenError, NoAnswer, NotFound, TransferError
@@ -116,7 +116,7 @@ class _Incoming:
 class BlobReceiver:
     """Fetches blobs into `store`; the pieces arrive in `reply_queue`, which `mailbox` serves over `link`."""
 
-    def __init__(self, link: Link, mailbox: Mailbox, reply_queue: str, store: Store) -> None:
+    def __init__(self, link: Carrier, mailbox: Mailbox, reply_queue: str, store: Store) -> None:
         self._link, self._reply_queue, self._store = link, reply_queue, store
         self._lock = threading.Lock()
         self._incoming: dict[str, _Incoming] = {}

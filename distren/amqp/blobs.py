@@ -12,9 +12,9 @@ from pathlib import Path
 
 from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import PATIENCE, BlobReceiver
-from distren.amqp.link import Delivery, Link
+from distren.amqp.link import Delivery
 from distren.amqp.mailbox import Mailbox
-from distren.amqp.publisher import Outgoing
+from distren.amqp.publisher import Carrier, Outgoing
 from distren.amqp.topology import BLOBS, DEFAULT
 from distren.domain.job import Blob
 from distren.errors import DistrenError, NoAnswer, NotFound, TransferError
@@ -109,7 +109,7 @@ class _Upload:
 class BlobSender:
     """Offers files to the server and serves its reads; one for each mailbox, used from any number of threads."""
 
-    def __init__(self, link: Link, mailbox: Mailbox, reply_queue: str) -> None:
+    def __init__(self, link: Carrier, mailbox: Mailbox, reply_queue: str) -> None:
         self._link, self._reply_queue = link, reply_queue
         self._lock = threading.Lock()
         self._uploads: list[_Upload] = []

@@ -343,6 +343,7 @@ class Link:
 
     def _opened(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._channel_closed)
+        channel.add_on_cancel_callback(self._consumer_ended)
         self._publisher.open(channel)
         for exchange in self._exchanges:
             channel.exchange_declare(exchange.name, exchange.kind, durable=True)
@@ -374,6 +375,13 @@ class Link:
         if channel.connection.is_open:
             if not self._closing.is_set() and self._failure is None:
                 log.warning("the broker closed a channel: %s", error)
+            channel.connection.close()
+
+    def _consumer_ended(self, frame: Any) -> None:
+        """The broker ends a consumer whose queue was deleted: opened again, the connection declares it anew."""
+        channel = self._channel
+        if channel is not None and channel.is_open and not self._closing.is_set():
+            log.warning("a queue has been deleted, it is made again", extra={"consumer": frame.method.consumer_tag})
             channel.connection.close()
 
     def _lost(self) -> None:

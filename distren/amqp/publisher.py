@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import pika
 from pika.channel import Channel
@@ -26,7 +26,10 @@ LARGEST = 16 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Outgoing:
-    """A message to publish; one that is not persistent may be lost, and is not sent again."""
+    """A message to publish; one that is not persistent may be lost, and is not sent again.
+
+    `headers` hold text and whole numbers; `expires` is after how many seconds the broker may drop it at a queue's head.
+    """
 
     exchange: str
     key: str
@@ -35,10 +38,24 @@ class Outgoing:
     correlation_id: str | None = None
     persistent: bool = True
     type: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    expires: float | None = None
 
 
 Done = Callable[[DistrenError | None], None]
 """Hears of one message: None once the broker has it, or why it does not"""
+
+
+class Carrier(Protocol):
+    """What carries messages to a queue by its name: a link to the broker, or a way to another server.
+
+    `session` counts the openings of the connection: what was sent in an earlier one may be lost.
+    """
+
+    @property
+    def session(self) -> int: ...
+
+    def publish(self, message: Outgoing, done: Done | None = None) -> None: ...
 
 
 @dataclass
@@ -108,6 +125,8 @@ class Publisher:
             correlation_id=message.correlation_id,
             message_id=str(number),
             type=message.type,
+            headers=dict(message.headers) or None,
+            expiration=None if message.expires is None else str(round(message.expires * 1000)),
         )
         self._unconfirmed[number] = sending
         self._by_id[str(number)] = sending

@@ -9,8 +9,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
 from distren import errors
-from distren.amqp.link import Delivery, Link
-from distren.amqp.publisher import Outgoing
+from distren.amqp.link import Delivery
+from distren.amqp.publisher import Carrier, Outgoing
 from distren.amqp.topology import DEFAULT, REQUESTS
 from distren.errors import DistrenError, NoAnswer, NotFound
 from distren.wire.codec import Message, decode
@@ -27,7 +27,7 @@ class Requester:
     Whoever consumes that queue hands each delivery to `receive`, which tells replies by their correlation id.
     """
 
-    def __init__(self, link: Link, reply_queue: str) -> None:
+    def __init__(self, link: Carrier, reply_queue: str) -> None:
         self._link, self._reply_queue = link, reply_queue
         self._lock = threading.Lock()
         self._open: dict[str, Future[bytes]] = {}

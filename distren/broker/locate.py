@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 from distren.broker import credentials
+from distren.broker.management import Management
 from distren.config import Settings
-from distren.errors import BrokerUnavailable
+from distren.errors import BrokerUnavailable, SettingsError
+
+
+def management(settings: Settings) -> Management:
+    """A client of the broker's management API. Raises SettingsError, and BrokerUnavailable as `broker_url` does."""
+    if settings.management is not None:
+        parts = urlsplit(settings.management)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not parts.username:
+            raise SettingsError("the setting 'management' can not be used: write http://user:password@host:port")
+        port = f":{parts.port}" if parts.port else ""
+        return Management(
+            f"{parts.scheme}://{parts.hostname}{port}", unquote(parts.username), unquote(parts.password or "")
+        )
+    url = broker_url(settings)
+    known = credentials.read(settings.broker_folder)
+    if known is not None and known.amqp_url == url:
+        return Management.of(known)
+    parts = urlsplit(url)
+    return Management(
+        f"http://{parts.hostname}:15672", unquote(parts.username or "guest"), unquote(parts.password or "guest")
+    )
 
 
 def broker_url(settings: Settings) -> str:

@@ -6,6 +6,7 @@ queue's length for a decision over AMQP.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -90,6 +91,40 @@ class Management:
     def delete_vhost(self, name: str) -> None:
         """Delete a virtual host with everything in it; its clients are disconnected."""
         self.request("DELETE", f"vhosts/{_part(name)}")
+
+    def put_user(self, name: str, password: str) -> None:
+        """Make a user without tags, or give it another password."""
+        self.request("PUT", f"users/{_part(name)}", {"password": password, "tags": ""})
+
+    def delete_user(self, name: str) -> None:
+        self.request("DELETE", f"users/{_part(name)}")
+
+    def permit(self, user: str, vhost: str, *, configure: str, write: str, read: str) -> None:
+        """Give a user rights in a virtual host, as regular expressions of names, in place of those that it had."""
+        rights = {"configure": configure, "write": write, "read": read}
+        self.request("PUT", f"permissions/{_part(vhost)}/{_part(user)}", rights)
+
+    def declare_exchange(self, name: str, kind: str, vhost: str) -> None:
+        """Declare a durable exchange."""
+        self.request("PUT", f"exchanges/{_part(vhost)}/{_part(name)}", {"type": kind, "durable": True})
+
+    def declare_queue(self, name: str, vhost: str, bindings: Iterable[tuple[str, str]] = ()) -> None:
+        """Declare a durable queue and bind it to (exchange, routing key)."""
+        self.request("PUT", f"queues/{_part(vhost)}/{_part(name)}", {"durable": True, "arguments": {}})
+        for exchange, key in bindings:
+            path = f"bindings/{_part(vhost)}/e/{_part(exchange)}/q/{_part(name)}"
+            self.request("POST", path, {"routing_key": key})
+
+    def put_shovel(self, name: str, vhost: str, definition: Mapping[str, Any]) -> None:
+        """Make a dynamic shovel, or start one with another definition anew."""
+        self.request("PUT", f"parameters/shovel/{_part(vhost)}/{_part(name)}", {"value": dict(definition)})
+
+    def shovels(self, vhost: str) -> list[dict[str, Any]]:
+        """The shovels of a virtual host with their state, without passwords."""
+        return self._list(f"shovels/{_part(vhost)}")
+
+    def restart_shovel(self, name: str, vhost: str) -> None:
+        self.request("DELETE", f"shovels/vhost/{_part(vhost)}/{_part(name)}/restart")
 
     def close_connections(self, vhost: str, reason: str = "closed by an operator") -> int:
         """Close every client connection to a virtual host; how many there were."""

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from distren.client.farm import Farm
 
 
+KINDS = ("input", "bundle", "output", "log")
+
+
 @click.command(short_help="List the files of a job.")
 @click.argument("job", metavar="JOB")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only files of this kind.")
 @json_option
 @pass_cli
-def files(cli: Cli, job: str) -> None:
-    """List the files of a job: what was handed in by id, and the result of each frame that is done."""
+def files(cli: Cli, job: str, kinds: tuple[str, ...]) -> None:
+    """List the files of a job by id: inputs, the bundle, and the result and the log of each attempt."""
     with cli.farm() as farm:
         found = farm.job(job)
-        inputs = list(found.files())
-        results = [frame for frame in found.frames(["done"]) if frame.result is not None]
-    listed = [records.file(info, found.url) for info in inputs] + [records.result(info, found.url) for info in results]
-    cli.show(listed, lambda: tables.files(inputs, results))
+        listed = [info for info in found.files() if not kinds or info.kind in kinds]
+    cli.show([records.file(info, found.url) for info in listed], lambda: tables.files(listed))
 
 
 @click.command(short_help="Bring a job's frames, a frame or a file here.")

@@ -78,21 +78,10 @@ def file(info: FileInfo, url: str) -> Record:
         "url": f"{url}/file/{info.file}",
         "kind": info.kind,
         "path": info.path,
-        "size": info.blob.size,
-        "sha256": info.blob.digest,
-    }
-
-
-def result(info: FrameInfo, url: str) -> Record:
-    """A frame's tarball, listed beside the files; its reference is the frame."""
-    assert info.result is not None
-    return {
-        "file": None,
-        "url": f"{url}/frame/{info.frame}",
-        "kind": "result",
-        "path": None,
-        "size": info.result.size,
-        "sha256": info.result.digest,
+        "size": None if info.blob is None else info.blob.size,
+        "sha256": None if info.blob is None else info.blob.digest,
+        "frame": info.frame,
+        "attempt": info.attempt,
     }
 
 

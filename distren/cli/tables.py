@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
@@ -12,7 +12,9 @@ from distren.cli import human, records
 from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY
 from distren.renderers.declaration import Setting
 from distren.renderers.protocol import Capability, Renderer
+from distren.renderers.registry import HELPERS
 from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, LimitsInfo, WorkerInfo
+from distren.wire.peers import PeerInfo
 
 _STYLES = {
     "done": "green",
@@ -31,6 +33,10 @@ _STYLES = {
     "quarantined": "bold red",
     "silent": "red",
     "ended": "bright_black",
+    "up": "green",
+    "down": "red",
+    "refused": "bold red",
+    "new": "yellow",
 }
 _WRONG = "what went wrong"
 _FOLDED = frozenset({_WRONG, "what it is for, or what to do", "write", "meaning"})
@@ -191,17 +197,13 @@ def attempts(infos: Iterable[AttemptInfo]) -> Table:
     return table
 
 
-def files(infos: Iterable[FileInfo], results: Iterable[FrameInfo] = ()) -> Table:
-    """One line for each file, then one for each frame's result."""
+def files(infos: Iterable[FileInfo]) -> Table:
+    """One line for each file."""
     table = _table("reference", "kind", "size", "sha256", "path")
     table.columns[2].justify = "right"
     for info in infos:
-        path, digest = Text(human.harmless(info.path)), info.blob.digest[:12]
-        table.add_row(f"file/{info.file}", info.kind, human.size(info.blob.size), digest, path)
-    for frame in results:
-        if frame.result is not None:
-            size = human.size(frame.result.size)
-            table.add_row(f"frame/{frame.frame}", "result", size, frame.result.digest[:12], "")
+        size, digest = ("", "") if info.blob is None else (human.size(info.blob.size), info.blob.digest[:12])
+        table.add_row(f"file/{info.file}", info.kind, size, digest, Text(human.harmless(info.path)))
     return table
 
 
@@ -220,12 +222,32 @@ def workers(infos: Iterable[WorkerInfo], now: float) -> Table:
             f"{len(info.held)}/{info.slots}",
             _held(info.held),
             f"{info.done:,}",
-            Text(", ".join(f"{name} {version}" for name, version in sorted(info.renderers.items()))),
+            Text(", ".join(f"{name} {version}" for name, version in sorted(_own(info).items()))),
             info.pool,
             f"{human.plural(info.cores, 'core')}, {human.size(info.memory)}",
             Text("yes", style="green") if info.sandboxed else Text("no", style="yellow"),
             human.ago(info.seen, now),
             *([Text(human.harmless(info.trouble or ""), style="red", overflow="fold")] if troubled else []),
+        )
+    return table
+
+
+def peers(infos: Iterable[PeerInfo], now: float) -> Table:
+    """One line for each peer."""
+    table = _table("peer", "state", "since", "waiting", "unconfirmed", "heard", "clock", "DistRen", "what went wrong")
+    for column in (3, 4, 6):
+        table.columns[column].justify = "right"
+    for info in infos:
+        table.add_row(
+            info.peer,
+            state(info.state),
+            human.ago(info.since, now),
+            f"{info.backlog:,}",
+            f"{info.owed:,}",
+            human.ago(info.seen, now),
+            "-" if info.clock is None else f"{info.clock:+.1f} s",
+            Text(human.harmless(info.software or "-")),
+            Text(human.harmless(info.reason), style="red", overflow="fold"),
         )
     return table
 
@@ -250,6 +272,11 @@ def settings(declared: Iterable[Setting]) -> Table:
     for setting in declared:
         table.add_row(*map(Text, (setting.shown, setting.values, setting.default, setting.meaning)))
     return table
+
+
+def _own(info: WorkerInfo) -> Mapping[str, str]:
+    """A worker's renderers without those that every worker has."""
+    return {name: version for name, version in info.renderers.items() if name not in HELPERS}
 
 
 def _held(held: Sequence[tuple[int, int]]) -> str:

@@ -37,6 +37,7 @@ from distren.wire.jobs import (
     WorkerInfo,
     Workers,
 )
+from distren.wire.peers import ListPeers, PeerInfo, Peers, PeersChanged
 
 __all__ = ["Farm", "Job"]
 _PAGE = 100
@@ -88,6 +89,14 @@ class Farm:
     def release(self, worker: str) -> WorkerInfo:
         """Let a worker go on that is in quarantine. Raises NotFound, and Conflict for one that is not."""
         return self._connection.ask(ReleaseWorker(worker=worker), Workers).workers[0]
+
+    def peers(self) -> list[PeerInfo]:
+        """The servers that this one shares jobs with, by name."""
+        return self._connection.ask(ListPeers(), Peers).peers
+
+    def reload_peers(self, timeout: float = PATIENCE) -> None:
+        """Tell the server that an operator has changed its peers. Raises NoAnswer where none runs."""
+        self._connection.ask(PeersChanged(), Peers, timeout)
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 

@@ -106,13 +106,20 @@ class _Names:
         )
 
 
-def fetch_file(results: Results, file: FileInfo, target: Path) -> Fetched:
-    """Bring one file of a job to `target`, or into the folder that `target` is. Raises as `fetch` does."""
+def place_of_file(file: FileInfo, target: Path) -> Path:
+    """Where a file of a job goes that is fetched to `target`, which may be a folder. Raises OutputError."""
     if target.is_dir():
         target = target / Path(file.path).name
     if target.is_dir():
         raise OutputError(f"{target} is a folder, where the file belongs: give it another name")
     check_writable(target.parent)
+    return target
+
+
+def fetch_file(results: Results, file: FileInfo, target: Path) -> Fetched:
+    """Bring one file of a job, a blob, to `target`, or into the folder that `target` is. Raises as `fetch` does."""
+    assert file.blob is not None
+    target = place_of_file(file, target)
     fetched = Fetched(target=target, bytes=file.blob.size)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +130,19 @@ def fetch_file(results: Results, file: FileInfo, target: Path) -> Fetched:
     except OSError as error:
         raise _unwritable(target, error) from error
     return fetched
+
+
+def write_file(data: bytes, target: Path) -> Fetched:
+    """Write bytes that are here already; the file appears complete or not at all. Raises OutputError."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(target.parent, target.name) as folder:
+            path = folder / "file"
+            path.write_bytes(data)
+            path.replace(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    return Fetched(target=target, bytes=len(data), received=len(data))
 
 
 def _into_folder(

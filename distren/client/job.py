@@ -215,23 +215,42 @@ class Job:
         """0 to 100; jobs with a larger one are rendered earlier."""
         return self._change("priority", priority=priority)
 
+    def delete(self, *, force: bool = False) -> JobInfo:
+        """Delete the job with all that it has; with `force` even if it has not ended. Raises Conflict otherwise.
+
+        Returns the job as it was. Its id is never given again.
+        """
+        return self._change("delete", force=force)
+
     def _change(
         self,
-        action: Literal["cancel", "pause", "resume", "retry", "priority"],
+        action: Literal["cancel", "pause", "resume", "retry", "priority", "delete"],
         *,
         priority: int | None = None,
         frames: FrameNumbers = None,
+        force: bool = False,
     ) -> JobInfo:
         numbers = frame_numbers(frames)
         ranges = None if numbers is None else [(part[0], part[-1], part.step) for part in numbers.ranges]
-        change = Change(job=self.id, action=action, priority=priority, frames=ranges)
+        change = Change(job=self.id, action=action, priority=priority, frames=ranges, force=force)
         return self._connection.ask(change, ShownJob).job
 
     # -- fetching ----------------------------------------------------------------------------------------------------
 
     def fetch_file(self, number: int, target: Path | str) -> fetch.Fetched:
-        """Bring one file of the job to `target`, or into the folder that `target` is."""
-        return fetch.fetch_file(self._results, self.file(number), Path(target))
+        """Bring one file of the job to `target`, or into the folder that `target` is.
+
+        An input is a file of the seed, an output a frame tarball, a log text; the bundle of a job that is done is a
+        tarball, compressed as `target` says.
+        """
+        file = self.file(number)
+        if file.kind == "bundle":
+            return self.fetch(fetch.place_of_file(file, Path(target)))
+        if file.kind == "log":
+            assert file.frame is not None
+            logs = [one.log for one in self.attempts(file.frame) if one.number == file.attempt]
+            return fetch.write_file(zlib.decompress(logs[0]), fetch.place_of_file(file, Path(target)))
+        return fetch.fetch_file(self._results, file, Path(target))
 
     def fetch(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -30,6 +31,8 @@ from distren.renderers.work import check_works
 from distren.tarballs.paths import PathError, PathSet
 from distren.tarballs.reader import unpack
 
+log = logging.getLogger(__name__)
+
 _TARBALLS = (".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".tzst", ".tar.zst")
 _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _USTAR = slice(257, 262)
@@ -38,7 +41,7 @@ _HASHERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """A job, ready to be handed in. Use it in a `with`, or `close` it: an unpacked tarball goes away with it.
+    """A job, ready to be handed in. Use it in a `with`, or `close` it: what was unpacked or copied goes away with it.
 
     `files` are the real files (or the bytes) by their paths in the seed.
     """
@@ -54,7 +57,7 @@ class Seed:
         self.close()
 
     def close(self) -> None:
-        """Remove what the seed has unpacked."""
+        """Remove what the seed has unpacked or copied."""
         if self.scratch is not None:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -191,7 +194,7 @@ def _is_tarball(path: Path, wishes: _Wishes) -> bool:
 
 def _from_scene(path: Path, wishes: _Wishes) -> Seed:
     adapter = _adapter(path, wishes)
-    scene = adapter.read_scene(path)
+    scene = adapter.read_scene(path, wishes.settings)
     return _seed_of_scene(adapter, path, scene, {}, path.stem, wishes)
 
 
@@ -201,7 +204,7 @@ def _from_folder(folder: Path, wishes: _Wishes) -> Seed:
         return _with_job_file(files, wishes)
     path = _only_scene(folder, wishes)
     adapter = _adapter(path, wishes)
-    scene = adapter.read_scene(path)
+    scene = adapter.read_scene(path, wishes.settings)
     if scene.root.resolve() != folder.resolve():
         raise SceneError(f"'{path.name}' needs files outside of '{folder}': put them into the folder")
     return _seed_of_scene(adapter, path, scene, files, folder.resolve().name, wishes)
@@ -269,6 +272,19 @@ def _adapter(path: Path, wishes: _Wishes) -> Renderer:
 def _seed_of_scene(
     adapter: Renderer, path: Path, scene: Scene, files: Mapping[str, Path], name: str, wishes: _Wishes
 ) -> Seed:
+    try:
+        return _packed_scene(adapter, path, scene, files, name, wishes)
+    except BaseException:
+        if scene.scratch is not None:
+            shutil.rmtree(scene.scratch, ignore_errors=True)
+        raise
+
+
+def _packed_scene(
+    adapter: Renderer, path: Path, scene: Scene, files: Mapping[str, Path], name: str, wishes: _Wishes
+) -> Seed:
+    for note in scene.notes:
+        log.warning("%s", note)
     frames = wishes.frames or scene.frames
     if frames is None:
         raise FrameRangeError(
@@ -286,7 +302,9 @@ def _seed_of_scene(
     spec = wishes.over(spec)
     check_works(spec)
     needed = {(scene.root / one).relative_to(scene.root).as_posix(): scene.root / one for one in scene.files}
-    return _checked(spec, {**files, **needed, FILE_NAME: write_jobfile(spec)})
+    needed |= {place.as_posix(): file for place, file in scene.placed.items()}
+    seed = _checked(spec, {**files, **needed, FILE_NAME: write_jobfile(spec)})
+    return replace(seed, scratch=scene.scratch)
 
 
 def _printable(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -172,7 +173,9 @@ def _missing_of(
             )
         elif not more_folders:  # what the settings add to the search is known to the renderer alone
             try:
-                adapter.read_scene(folder / value)
+                scene = adapter.read_scene(folder / value, settings)
+                if scene.scratch is not None:
+                    shutil.rmtree(scene.scratch, ignore_errors=True)
             except SceneError as error:
                 yield Finding(file=value, text=str(error))
 

@@ -7,11 +7,12 @@ that is a package of its own is in examples/renderer, and docs/how-to/add-a-rend
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from distren.config import Settings
 from distren.domain.frameset import FrameSet
 from distren.errors import RenderError
 from distren.renderers.declaration import Declaration
@@ -27,10 +28,15 @@ class AttemptFailed(RenderError):
 
 @dataclass(frozen=True, kw_only=True)
 class Capability:
-    """Whether the program can run on this machine: its `version`, or in `missing` one line on what to install."""
+    """Whether the program can run on this machine: its `version`, or in `missing` one line on what to install.
+
+    `offers` is what a worker reports in place of the renderer's own name and version, where it can do parts of what
+    the renderer is about (see `Divided`).
+    """
 
     version: str | None = None
     missing: str | None = None
+    offers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class Task:
     and the program's working directory: empty, but for the folder `needs` with the results of frames that this one
     needs (docs/reference/distrenjob.md). `content` are the elements of the settings that hold more than text, as
     canonical XML: none, unless the adapter brings a schema.
+    `slot` is the place among the renders of this worker that this one takes, 0 for the first: at most one render has it
+    at a time. `scripts`: the worker's owner lets scenes run programs of their own.
     """
 
     frame: int
@@ -52,6 +60,8 @@ class Task:
     settings: Mapping[str, str]
     inputs: Path
     output: Path
+    slot: int = 0
+    scripts: bool = False
     content: tuple[str, ...] = ()
 
 
@@ -72,8 +82,12 @@ class Command:
     `reads` are folders and files that the program needs to read beside the system's own, the folder that it is in, and
     the task's: in the worker's sandbox it sees no others.
     `outputs` are the files that must be there afterwards; `good_statuses` are the exit codes that mean success.
+    `request`: where it is given, the program stays and renders one frame after the other: commands that are alike but
+    for their requests and outputs may be rendered by one process. It gets each request as a line of JSON, and answers
+    with one (docs/how-to/add-a-renderer.md, Programs that stay).
     `wraps_at`: the program breaks long lines after that many characters, and a line that goes on begins with a blank,
-    or follows one that is full; the worker joins them before anybody reads them.
+    or follows one that is full; the worker joins them before anybody reads them. `read_line` takes the place of the
+    adapter's, where what a line means depends on the frame.
     """
 
     argv: tuple[str, ...]
@@ -81,7 +95,9 @@ class Command:
     reads: tuple[Path, ...] = ()
     outputs: tuple[ExpectedFile, ...] = ()
     good_statuses: frozenset[int] = frozenset({0})
+    request: Mapping[str, Any] | None = None
     wraps_at: int | None = None
+    read_line: Callable[[str], Progress | Trouble | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +120,9 @@ class Scene:
     """What a scene file on a user's disk amounts to: everything needed to make a seed of it.
 
     `root` is the folder that becomes the seed's root, `files` the paths below it that the scene needs, `settings`
-    what the renderer must know, `frames` and size what the scene itself says, None where it says nothing.
+    what the renderer must know, `frames` and size what the scene itself says, None where it says nothing. `placed` are
+    files that lie elsewhere on this disk, by their paths in the seed; `scratch` is a folder of such files, to be
+    removed when the seed has been read. `notes` are lines for the user.
     """
 
     root: Path
@@ -113,6 +131,9 @@ class Scene:
     frames: FrameSet | None = None
     width: int | None = None
     height: int | None = None
+    placed: Mapping[Path, Path] = field(default_factory=dict)
+    scratch: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Renderer(Protocol):
@@ -136,8 +157,11 @@ class Renderer(Protocol):
     def accepts(self, path: Path) -> bool:
         """Whether `path` looks like a scene of this renderer (by its name): as a rule, what its declaration says."""
 
-    def read_scene(self, path: Path) -> Scene:
-        """Find out what a scene file needs. Raises SceneError for a missing scene or a missing file that it names."""
+    def read_scene(self, path: Path, settings: Mapping[str, str]) -> Scene:
+        """Find out what a scene file needs; `settings` are those that the user gives.
+
+        Raises SceneError for a missing scene or a missing file that it names.
+        """
 
     def check(self, settings: Mapping[str, str]) -> None:
         """Raise JobFileError where a setting is unknown or has a value that can not be used.
@@ -150,3 +174,19 @@ class Renderer(Protocol):
 
     def read_line(self, line: str) -> Progress | Trouble | None:
         """What one line of the program's output (without its end) means; None: nothing of interest."""
+
+
+@runtime_checkable
+class Configurable(Protocol):
+    """An adapter that needs more of the worker's configuration than where its program is."""
+
+    def configured(self, settings: Settings) -> Renderer:
+        """The adapter as this machine's owner has configured it. Raises SettingsError."""
+
+
+@runtime_checkable
+class Divided(Protocol):
+    """An adapter of which a worker may be able to do some things and not others."""
+
+    def capability(self, settings: Mapping[str, str]) -> str:
+        """The name under which a worker reports (`Capability.offers`) that it can render with these settings."""

@@ -18,6 +18,8 @@ from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import CONTROL, DEAD, DEFAULT, MARK, REPORTS, REQUESTS, RESULTS
 from distren.errors import DecodeError, DistrenError, OutputError
 from distren.server import requests
+from distren.server.changes import Changed
+from distren.server.federation import Federation, problem
 from distren.server.fleet import REPORT_EVERY
 from distren.server.lifecycle import Event
 from distren.server.news import News
@@ -28,7 +30,8 @@ from distren.server.turns import Turns
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
 from distren.wire.frames import Completed, Failed, Progress, Render, Report, ReportWanted, Started, Stop
-from distren.wire.jobs import Change, Problem
+from distren.wire.jobs import Change
+from distren.wire.peers import ListPeers, PeersChanged
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +74,18 @@ class Acting:
         self._next_tick = 0.0
         self._next_news: float | None = None
         self._aside: list[Delivery] = []
+        self._federation: Federation | None = None
         self._again_at, self._change_at, self._trouble = 0.0, 0.0, ""
         state.rearrange = self._rearrange
         state.ward = self._turns.ward
+
+    def join(self, federation: Federation) -> None:
+        """From now on every turn deals with what peers say as well."""
+        self._federation = federation
+
+    def note(self, changed: Changed) -> None:
+        """Peers have changed something, or there is news of them that a turn has to deal with. Any thread may call."""
+        self._turns.note(changed)
 
     def resume(self) -> None:
         """Take up what an earlier process left, and ask the workers who is there."""
@@ -129,6 +141,8 @@ class Acting:
                 self._unreadable(delivery, error)
                 continue
             self._sort(delivery, message, batch)
+        if self._federation is not None:
+            self._federation.turn()
         if not self._change(batch):
             self._aside += batch.deliveries
         self._acknowledge(deliveries, again)
@@ -170,8 +184,11 @@ class Acting:
             case Render() if delivery.queue == DEAD:
                 batch.returned.append(message)
                 batch.deliveries.append(delivery)
+            case ListPeers() | PeersChanged() if delivery.queue == REQUESTS and self._federation is not None:
+                self._show_peers(delivery, message, self._federation)
             case _ if delivery.queue == REQUESTS:
-                self._answer(delivery, message)
+                self._reply(delivery, self.answer(message))
+                failpoints.reach("server.reply.after")
             case _:
                 log.warning("message dropped: nothing here takes its type", extra={"type": message.type})
 
@@ -214,22 +231,25 @@ class Acting:
             self._relay.declare(report.queue)
             self._turns.fleet_changed(report)
 
-    def _answer(self, delivery: Delivery, message: Message) -> None:
-        """Reply to a client; whatever goes wrong is its reply, in one line."""
+    def answer(self, message: Message) -> Message:
+        """The reply to a client or a peer; whatever goes wrong is the reply, in one line. Raises Deposed."""
+        self._turns.wanted = True
         try:
-            reply = requests.answer(self._state, message)
+            return requests.answer(self._state, message)
         except Deposed:
             raise
         except DistrenError as error:
-            reply = _problem(error)
+            return problem(error)
         except DBAPIError as error:
-            reply = _problem(OutputError(f"the server's database refuses: {error.orig}"))
+            return problem(OutputError(f"the server's database refuses: {error.orig}"))
         except Exception:
             log.exception("request failed", extra={"type": message.type})
-            reply = _problem(DistrenError(f"the server failed at {message.type}: its log says why"))
-        self._turns.wanted = True
-        self._reply(delivery, reply)
-        failpoints.reach("server.reply.after")
+            return problem(DistrenError(f"the server failed at {message.type}: its log says why"))
+
+    def _show_peers(self, delivery: Delivery, message: ListPeers | PeersChanged, federation: Federation) -> None:
+        if isinstance(message, PeersChanged):
+            federation.reload()
+        self._reply(delivery, federation.listing())
 
     def _reply(self, delivery: Delivery, reply: Message) -> None:
         if delivery.reply_to is None:
@@ -251,11 +271,11 @@ class Acting:
         if delivery.queue == DEAD:
             return
         self._publishing.publish(Outgoing(exchange=DEAD, key="unreadable", body=delivery.body))
-        self._reply(delivery, _problem(error))
+        self._reply(delivery, problem(error))
 
     def _rearrange(self, change: Change) -> None:
         """After a cancel, pause or priority: frames that wait in queues may stand there wrongly."""
-        if change.action == "cancel":
+        if change.action in ("cancel", "delete"):
             ranges = change.frames
             numbers = (
                 None if ranges is None else [n for first, last, step in ranges for n in range(first, last + 1, step)]
@@ -265,7 +285,3 @@ class Acting:
 
     def _broadcast(self, message: Message) -> None:
         self._publishing.publish(Outgoing(exchange=CONTROL, key="", body=message.encode(), type=message.type))
-
-
-def _problem(error: DistrenError) -> Problem:
-    return Problem(error=type(error).__name__, text=str(error)[:2_000])

@@ -22,7 +22,7 @@ from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import PATIENCE, BlobReceiver
 from distren.amqp.link import HEARTBEAT, Consumer, Delivery, Link
 from distren.amqp.mailbox import Mailbox
-from distren.amqp.publisher import Outgoing
+from distren.amqp.publisher import Carrier, Outgoing
 from distren.domain.job import Blob
 from distren.errors import DecodeError, DistrenError, OutputError
 from distren.storage.blobstore import BlobStore, WrongBytes
@@ -49,67 +49,49 @@ class _Pull:
     holders: list[str] = field(default_factory=list)
 
 
-class BlobService:
-    """Serves the queue distren.blobs from threads of its own, between `start` and `stop`."""
+class BlobDesk:
+    """Answers those who read and offer blobs over `link`; what it asks them comes to `reply_queue`, by `mailbox`."""
 
     def __init__(
         self,
-        broker_url: str,
-        server_name: str,
+        link: Carrier,
+        mailbox: Mailbox,
+        reply_queue: str,
         store: BlobStore,
         *,
         patience: float = PATIENCE,
-        heartbeat: int = HEARTBEAT,
+        most_bytes: int | None = None,
     ) -> None:
-        """`patience`: seconds without a byte after which the sender of a blob is given up."""
-        self._store, self._patience = store, patience
-        own = topology.server_queue(server_name, f"blobs.{uuid.uuid4().hex[:8]}")
-        shared = [queue for queue in topology.SERVER_QUEUES if queue.name == topology.BLOBS]
-        self._link = Link(
-            broker_url, name=f"server {server_name} (blobs)", queues=[*shared, own], patient=True, heartbeat=heartbeat
-        )
-        self._mailbox = Mailbox(own.name)
-        self._receiver = BlobReceiver(self._link, self._mailbox, own.name, store)
-        self._holder = BlobHolder(self._link, self._stored_path)
+        """`patience`: seconds without a byte after which the sender of a blob is given up.
+
+        `most_bytes`: of blobs that are being pulled and wait for it; what goes beyond that is refused.
+        """
+        self._link, self._store, self._patience, self._most_bytes = link, store, patience, most_bytes
+        self.receiver = BlobReceiver(link, mailbox, reply_queue, store)
+        self._holder = BlobHolder(link, self._stored_path)
         self._lock = threading.Lock()
         self._pulls: dict[Blob, _Pull] = {}
         self._clerk = ThreadPoolExecutor(1, thread_name_prefix="blob offers")
         self._pullers = ThreadPoolExecutor(PULLS, thread_name_prefix="blob pull")
 
-    def start(self) -> None:
-        """Connect and serve; raises what Link.start raises."""
-        self._store.clean(_KEPT)
-        self._link.consume(self._mailbox.consumer())
-        self._link.consume(
-            Consumer(queue=topology.BLOBS, tag="blobs", on_delivery=self._on_request, prefetch=_PREFETCH)
-        )
-        self._link.start()
+    def answer(self, delivery: Delivery, message: Message, done: Callable[[], None]) -> bool:
+        """Deal with a read or an offer, soon, and call `done`; False for another message."""
+        if isinstance(message, Read):
+            self._holder.answer(delivery, message, done)
+        elif isinstance(message, Offer) and delivery.reply_to:
+            self._submit(self._clerk, self._consider, delivery, message, done)
+        else:
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop serving; what has arrived of a blob is kept, and its sender offers it again."""
-        self._receiver.close()
+        self.receiver.close()
         self._clerk.shutdown(cancel_futures=True)
         self._pullers.shutdown(wait=False, cancel_futures=True)
-        self._receiver.close()
+        self.receiver.close()
         self._pullers.shutdown(cancel_futures=True)
         self._holder.close()
-        self._link.close()
-
-    def _on_request(self, delivery: Delivery) -> None:
-        """In the link's thread. A request is acknowledged when it is answered: if we die, another answers it."""
-        try:
-            message = decode(delivery.body)
-        except DecodeError as error:
-            log.warning("dropped a request for blobs that can not be understood: %s", error)
-            self._link.bury(delivery)
-            return
-        if isinstance(message, Read):
-            self._holder.answer(delivery, message, partial(self._link.acknowledge, delivery))
-        elif isinstance(message, Offer) and delivery.reply_to:
-            self._submit(self._clerk, self._consider, delivery, message)
-        else:
-            log.warning("dropped a message that is no request for blobs: %s", message.type)
-            self._link.bury(delivery)
 
     @staticmethod
     def _submit(executor: ThreadPoolExecutor, task: Callable[..., None], *arguments: object) -> None:
@@ -127,7 +109,7 @@ class BlobService:
 
     # -- offers, in the clerk's thread -------------------------------------------------------------------------------
 
-    def _consider(self, delivery: Delivery, offer: Offer) -> None:
+    def _consider(self, delivery: Delivery, offer: Offer, done: Callable[[], None]) -> None:
         """Say which blobs are wanted, and have them pulled."""
         failpoints.reach("server.blob.offer")
         sender = delivery.reply_to or ""
@@ -143,18 +125,25 @@ class BlobService:
         self._tell(sender, wanted, correlation_id=delivery.correlation_id)
         for blob in missing:
             self._want(blob, sender)
-        self._link.acknowledge(delivery)
+        done()
 
     def _want(self, blob: Blob, sender: str) -> None:
         with self._lock:
             pull = self._pulls.get(blob)
-            if pull is None and len(self._pulls) < _MOST_PULLS:
+            if pull is None and self._has_room(blob):
                 self._pulls[blob] = pull = _Pull(blob=blob, holders=[sender])
                 self._submit(self._pullers, self._pull, pull)
             elif pull is not None and sender not in pull.holders:
                 pull.holders.append(sender)
         if pull is None:
-            self._tell(sender, Refused(digest=blob.digest, reason="too many files are on their way to the server"))
+            self._tell(sender, Refused(digest=blob.digest, reason="too much is on its way to the server: its quota"))
+
+    def _has_room(self, blob: Blob) -> bool:
+        if self._most_bytes is not None:
+            under_way = sum(pulled.size for pulled in self._pulls)
+            if under_way + blob.size > self._most_bytes:
+                return False
+        return len(self._pulls) < _MOST_PULLS
 
     # -- pulls, in the pullers' threads ------------------------------------------------------------------------------
 
@@ -174,7 +163,7 @@ class BlobService:
             self._tell(holder, Stored(digest=pull.blob.digest))
 
     def _fetch(self, blob: Blob, sender: str) -> bool:
-        path = self._receiver.fetch(blob, sender, timeout=self._patience)
+        path = self.receiver.fetch(blob, sender, timeout=self._patience)
         if (size := path.stat().st_size) != blob.size:
             raise WrongBytes(f"{blob.digest[:12]} has {size} bytes, not {blob.size}")
         return True
@@ -206,3 +195,56 @@ class BlobService:
             type=message.type,
         )
         self._link.publish(outgoing)
+
+
+class BlobService:
+    """Serves the queue distren.blobs from threads of its own, between `start` and `stop`."""
+
+    def __init__(
+        self,
+        broker_url: str,
+        server_name: str,
+        store: BlobStore,
+        *,
+        patience: float = PATIENCE,
+        heartbeat: int = HEARTBEAT,
+        elsewhere: Callable[[Delivery], bool] = lambda _: False,
+    ) -> None:
+        """`elsewhere` takes the messages that are for another server, and says whether it has."""
+        self._store, self._elsewhere = store, elsewhere
+        own = topology.server_queue(server_name, f"blobs.{uuid.uuid4().hex[:8]}")
+        shared = [queue for queue in topology.SERVER_QUEUES if queue.name == topology.BLOBS]
+        self._link = Link(
+            broker_url, name=f"server {server_name} (blobs)", queues=[*shared, own], patient=True, heartbeat=heartbeat
+        )
+        self._mailbox = Mailbox(own.name)
+        self._desk = BlobDesk(self._link, self._mailbox, own.name, store, patience=patience)
+
+    def start(self) -> None:
+        """Connect and serve; raises what Link.start raises."""
+        self._store.clean(_KEPT)
+        self._link.consume(self._mailbox.consumer())
+        self._link.consume(
+            Consumer(queue=topology.BLOBS, tag="blobs", on_delivery=self._on_request, prefetch=_PREFETCH)
+        )
+        self._link.start()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._desk.stop()
+        self._link.close()
+
+    def _on_request(self, delivery: Delivery) -> None:
+        """In the link's thread. A request is acknowledged when it is answered: if we die, another answers it."""
+        if self._elsewhere(delivery):
+            self._link.acknowledge(delivery)
+            return
+        try:
+            message = decode(delivery.body)
+        except DecodeError as error:
+            log.warning("dropped a request for blobs that can not be understood: %s", error)
+            self._link.bury(delivery)
+            return
+        if not self._desk.answer(delivery, message, partial(self._link.acknowledge, delivery)):
+            log.warning("dropped a message that is no request for blobs: %s", message.type)
+            self._link.bury(delivery)

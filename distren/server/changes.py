@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Frame
+from distren.domain.job import Blob
 from distren.domain.progress import Counts, outcome
 from distren.domain.states import FRAME_ENDED, JOB_ENDED, AttemptState, FrameState, JobState
 from distren.errors import NotFound
@@ -48,21 +49,28 @@ class Changes:
         self._touched: dict[str, None] = {}
         self._jobs: dict[int, Job] = {}
         self._changed_jobs: dict[int, None] = {}
+        self._gave_files: set[int] = set()
         self._retries: list[float] = []
         self._finished: Counter[str] = Counter()
 
     def job(self, number: int) -> Job:
-        """The job's record; raises NotFound."""
+        """The job's record, even if it is being deleted; raises NotFound."""
         if number not in self._jobs:
             found = job_rows.by_id(self._connection, number)
             if found is None:
-                raise NotFound(f"there is no job {number}: 'distren jobs' lists the jobs")
+                raise _no_job(number)
             self._jobs[number] = found
         return self._jobs[number]
 
+    def shown_job(self, number: int) -> Job:
+        """The record of a job that people may ask about; raises NotFound."""
+        if self.job(number).deleted:
+            raise _no_job(number)
+        return self.job(number)
+
     def frame(self, job: int, number: int) -> Frame:
         """The frame's record; raises NotFound."""
-        self.job(job)
+        self.shown_job(job)
         self._load([(job, number)])
         if (job, number) not in self._frames:
             raise NotFound(f"job {job} has no frame {number}: 'distren frames {job}' lists its frames")
@@ -159,13 +167,20 @@ class Changes:
         for job, delta in moves.items():
             record = self.job(job)
             counts = Counts({state: record.counts[state] + delta[state] for state in FrameState})
-            if any(delta.values()):
-                job_rows.set_counts(self._connection, job, counts)
+            if any(delta.values()) or job in self._gave_files:
+                job_rows.set_counts(self._connection, job, counts, next_file=record.next_file)
             self._jobs[job] = replace(record, counts=counts)
             self._changed_jobs[job] = None
             state = outcome(record.state, counts)
             if state is not record.state:
                 self._set_job(job, state)
+
+    def _new_files(self, job: int) -> int:
+        """Ids for the result and the log of a new attempt: the first of the two. They are never given again."""
+        record = self.job(job)
+        self._jobs[job] = replace(record, next_file=record.next_file + 2)
+        self._gave_files.add(job)
+        return record.next_file
 
     def _end_attempt(
         self,
@@ -175,6 +190,7 @@ class Changes:
         seconds: float | None = None,
         log: bytes | None = None,
         reason: str | None = None,
+        result: Blob | None = None,
     ) -> None:
         if token not in self._attempts:
             self._attempts.update(attempt_rows.load(self._connection, {token}))
@@ -182,6 +198,17 @@ class Changes:
         if record is None or (record.state is not AttemptState.RENDERING and state is AttemptState.LOST):
             return
         self._attempts[token] = replace(
-            record, state=state, ended=self._now, seconds=seconds, log=log or None, reason=reason
+            record,
+            state=state,
+            ended=self._now,
+            seconds=seconds,
+            log=log or None,
+            reason=reason,
+            result=None if result is None else result.digest,
+            result_size=None if result is None else result.size,
         )
         self._touched[token] = None
+
+
+def _no_job(number: int) -> NotFound:
+    return NotFound(f"there is no job {number}: 'distren jobs' lists the jobs")

@@ -18,7 +18,9 @@ from distren.config import Settings
 from distren.errors import Conflict, NoAnswer
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
+from distren.server.federation import Federation
 from distren.server.lead import HEARTBEAT, Lead
+from distren.server.lending import Lending
 from distren.server.state import State
 from distren.server.waterline import Waterline
 from distren.storage import identity, schema, stopped
@@ -177,6 +179,7 @@ class Server:
         for link in (self._consuming, self._publishing):
             link.start()
             stack.callback(link.close)
+        self.federation = self._federated(stack, acting, state)
         blobs = BlobService(self._broker_url, name, state.store, heartbeat=HEARTBEAT)
         blobs.start()
         stack.callback(blobs.stop)
@@ -186,6 +189,24 @@ class Server:
                 Consumer(queue=source, tag=f"server {name} {source}", on_delivery=self._inbox.put, prefetch=prefetch)
             )
         return acting
+
+    def _federated(self, stack: ExitStack, acting: Acting, state: State) -> Federation:
+        """Among the peers, from here until the server ends."""
+        inbox = self._inbox
+        federation = Federation(
+            state,
+            self._settings,
+            self._broker_url,
+            answer=acting.answer,
+            wake=lambda: inbox.put(None),
+            on_client=lambda *_: None,
+        )
+        self.lending = state.lending = Lending(state, federation, self._settings, note=acting.note)
+        stack.callback(self.lending.stop)
+        stack.callback(federation.stop)
+        federation.start()
+        acting.join(federation)
+        return federation
 
     def _begin_term(self, state: State, lead: Lead) -> None:
         """Depose whoever acted until now; one that was stopped in the middle of a change is ended first.

@@ -6,42 +6,50 @@ while the order of all other frames stays in the database, where priority, pause
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from sqlalchemy import Connection
 
 from distren.amqp.topology import FRAMES
-from distren.domain import poison
 from distren.domain.frame import Frame
 from distren.domain.groups import Group, Work
 from distren.domain.job import Blob
-from distren.domain.poison import Lost
-from distren.domain.states import AttemptState, FrameState
+from distren.domain.states import FrameState
 from distren.server.fleet import Fleet, WorkerClass
+from distren.server.judge import Judge
 from distren.server.lifecycle import Lifecycle
-from distren.storage import attempts as attempt_rows
 from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
-from distren.storage.attempts import AttemptRecord
 from distren.storage.dependencies import Key
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 from distren.wire import fields
-from distren.wire.frames import LEAVES, OutputFile, Render
-
-log = logging.getLogger(__name__)
+from distren.wire.frames import OutputFile, Render
 
 AHEAD = 1.0
 """seconds of work that a queue holds beyond what its workers have taken"""
 _LARGEST_WINDOW = 5_000
-_MOST_AVOIDED = 4
-"""workers: each that leaves a frame to others uses up some of the deliveries that a queue allows (20)"""
+LENT = "lent"
+"""stands for an exchange where a frame is issued to a peer"""
+_MOST_NEEDS_LENT = 5_000
+"""frames that need more are not lent: the message would be too large"""
 
 Owing = tuple[str, str, bytes]
 """exchange, routing key and body of a message that the transaction owes to the broker"""
+
+
+class Lending(Protocol):
+    """What dispatch asks about peers; `guests` are jobs that hold frames of theirs."""
+
+    @property
+    def guests(self) -> Collection[int]: ...
+
+    def is_willing(self, connection: Connection, queue: str, job: Job, renderer: str) -> bool: ...
+
+    def describe(self, connection: Connection, job: int, ids: Iterable[int]) -> Mapping[int, Render]: ...
 
 
 def window(one: WorkerClass, rate: float) -> int:
@@ -57,15 +65,15 @@ def fill(
     *,
     now: float,
     steady: float,
-    kills: int = 3,
-    settled: bool = True,
+    judge: Judge,
+    lending: Lending | None = None,
 ) -> list[Owing]:
-    """Issue ready frames to every class whose window has room; returns the messages.
+    """Issue ready frames to every class whose window has room, and then to peers; returns the messages.
 
-    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds. A frame that has
-    ended `kills` workers fails instead, unless the fleet is not `settled`: then some may only not have reported yet.
+    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds. `judge`
+    knows what earlier attempts at a frame mean for the next.
     """
-    classes = fleet.classes(steady)
+    classes = {**fleet.classes(steady), **(fleet.offers if lending is not None else {})}
     if not classes:
         return []
     issued = frame_rows.issued_by_queue(connection)
@@ -76,33 +84,53 @@ def fill(
     for job in job_rows.in_turn(connection):
         if not job.counts[FrameState.READY]:
             continue
-        for lane, renderer in enumerate(job.lanes):
-            able = [queue for queue, one in classes.items() if free[queue] > 0 and _can(one, job.pool, renderer)]
-            if not able:
-                continue
+        for lane, capability in enumerate(job.lanes):
+            able = [queue for queue, one in classes.items() if free[queue] > 0 and _can(one, job.pool, capability)]
+            if lending is not None:
+                able = [q for q in able if q not in fleet.offers or lending.is_willing(connection, q, job, capability)]
             limit = sum(free[queue] for queue in able)
-            ready = frame_rows.ready(connection, job.id, lane=lane, now=now, limit=limit)
-            differing = groups.load(connection, job.id, {one.group for one in ready if one.group is not None})
+            ready = frame_rows.ready(connection, job.id, lane=lane, now=now, limit=limit) if able else []
+            describe = _Describer(connection, job, ready, lending)
             for stored in ready:
-                queue = max(able, key=lambda name: free[name])
-                past = _past(connection, stored)
-                if settled and (reason := poison.verdict(_lost(past, fleet, steady), kills)) is not None:
-                    log.warning("frame given up: %s", reason, extra={"job": job.id, "frame": stored.frame.id})
-                    lifecycle.give_up(stored, reason)
+                queue = _choose(able, free, fleet.offers, stored)
+                if queue is None or judge.gives_up(stored):
                     continue
                 free[queue] -= 1
-                avoid = _avoid(past, fleet, queue, steady)
-                needs = dependencies.results(connection, job.id, stored.frame.id) if stored.needs else ()
-                work = _work(job, stored, differing)
-                render = message(job, lifecycle.issue(stored, queue), needs, work, avoid, kills)
-                owing.append((FRAMES, queue, render.encode()))
+                advice = judge.advice(stored, queue)
+                render = describe(lifecycle.issue(stored, queue), stored).model_copy(update=advice)
+                owing.append((LENT if queue in fleet.offers else FRAMES, queue, render.encode()))
         if all(room <= 0 for room in free.values()):
             break
     return owing
 
 
-def _can(one: WorkerClass, pool: str, renderer: str) -> bool:
-    return one.pool == pool and renderer in one.renderers
+def _choose(able: Iterable[str], free: Mapping[str, int], offers: Collection[str], stored: Stored) -> str | None:
+    """The queue with most room, of our own ones where any has; None where the frame fits into no other."""
+    own = [queue for queue in able if free[queue] > 0 and queue not in offers]
+    if not own and stored.needs <= _MOST_NEEDS_LENT:
+        own = [queue for queue in able if free[queue] > 0]
+    return max(own, key=lambda name: free[name], default=None)
+
+
+class _Describer:
+    """Makes the messages for frames of a job, which may be a peer's."""
+
+    def __init__(self, connection: Connection, job: Job, several: Sequence[Stored], lending: Lending | None) -> None:
+        self._connection, self._job = connection, job
+        self._groups = groups.load(connection, job.id, {one.group for one in several if one.group is not None})
+        self._lent: Mapping[int, Render] = {}
+        if lending is not None and job.id in lending.guests:
+            self._lent = lending.describe(connection, job.id, [one.frame.id for one in several])
+
+    def __call__(self, issued: Frame, stored: Stored) -> Render:
+        if issued.id in self._lent:
+            return self._lent[issued.id].model_copy(update={"issue": issued.issue})
+        needs = dependencies.results(self._connection, self._job.id, issued.id) if stored.needs else ()
+        return message(self._job, issued, needs, _work(self._job, stored, self._groups))
+
+
+def _can(one: WorkerClass, pool: str, capability: str) -> bool:
+    return one.pool == pool and capability in one.renderers
 
 
 def _work(job: Job, stored: Stored, differing: Mapping[int, Group]) -> Work:
@@ -110,34 +138,7 @@ def _work(job: Job, stored: Stored, differing: Mapping[int, Group]) -> Work:
     return job.work if stored.group is None else differing[stored.group].over(job.work)
 
 
-def _past(connection: Connection, stored: Stored) -> list[AttemptRecord]:
-    """The attempts that say something about the next one."""
-    frame = stored.frame
-    return attempt_rows.earlier(connection, frame.job, frame.id, after=frame.pardoned) if stored.attempts else []
-
-
-def _lost(past: Iterable[AttemptRecord], fleet: Fleet, steady: float) -> Iterator[Lost]:
-    for one in past:
-        if one.state is AttemptState.LOST:
-            gone = fleet.is_gone(one.worker, one.started, steady)
-            yield Lost(worker=one.worker, gone=gone, reason=one.reason)
-
-
-def _avoid(past: Iterable[AttemptRecord], fleet: Fleet, queue: str, steady: float) -> list[str]:
-    """The workers that have failed a frame, as long as there are others of the class."""
-    failed = {one.worker for one in past if one.state is AttemptState.FAILED}
-    there = {one.worker for one in fleet.alive(steady) if one.queue == queue and one.state == "working"}
-    return sorted(failed & there)[:_MOST_AVOIDED] if there - failed else []
-
-
-def message(
-    job: Job,
-    frame: Frame,
-    needs: Iterable[tuple[Key, Blob]] = (),
-    work: Work | None = None,
-    avoid: Sequence[str] = (),
-    kills: int = 3,
-) -> Render:
+def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = (), work: Work | None = None) -> Render:
     """What a worker needs to know to render `frame`, which needs the results of others; `work` is the job's if None."""
     work = work or job.work
     outputs = (output.of(frame.id) for output in work.outputs)
@@ -159,6 +160,4 @@ def message(
         memory_limit=job.memory_limit,
         output_limit=job.output_limit,
         needs=[(*key, blob.digest, blob.size) for key, blob in needs],
-        avoid=list(avoid),
-        returns=kills + LEAVES * len(avoid),
     )

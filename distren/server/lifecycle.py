@@ -71,6 +71,7 @@ class Lifecycle(Changes):
             worker=attempt.worker,
             state=AttemptState.RENDERING,
             started=attempt.started,
+            file=self._new_files(frame.job),
         )
         if frame.token is not None and attempt.issue == frame.issue:
             self._end_attempt(frame.token, AttemptState.LOST, reason="another worker took the frame over")
@@ -83,7 +84,8 @@ class Lifecycle(Changes):
             self._finished[frame.queue] += 1
         if frame.token not in (None, event.token):
             self._end_attempt(frame.token, AttemptState.LOST, reason="another worker was faster")
-        self._end_attempt(event.token, state, seconds=event.seconds, log=event.log)
+        result = event.result.value() if won else None
+        self._end_attempt(event.token, state, seconds=event.seconds, log=event.log, result=result)
         self._set(frame, after)
 
     def _fail(self, frame: Frame, attempt: Attempt, event: Failed) -> None:
@@ -155,6 +157,11 @@ class Lifecycle(Changes):
         if wanted is None:
             self._set_job(job, check_job(self.job(job).state, JobState.CANCELLED))
         self._each(job, wanted, lambda frame: frame_rules.cancelled(frame, self._now))
+
+    def call_off(self, job: int) -> None:
+        """End a job without looking at its frames: it is being deleted."""
+        if self.job(job).state not in JOB_ENDED:
+            self._set_job(job, check_job(self.job(job).state, JobState.CANCELLED))
 
     def retry(self, job: int, wanted: Iterable[range] | None) -> None:
         """Render frames again: those named, or all that failed or were called off."""

@@ -71,7 +71,7 @@ class Repair:
         for number, job in jobs.items():
             counts = Counts(real.get(number, {}))
             if {state: count for state, count in job.counts.by_state.items() if count} != dict(counts.by_state):
-                job_rows.set_counts(connection, number, counts)
+                job_rows.set_counts(connection, number, counts, next_file=job.next_file)
                 said.append(f"job {number} counted its frames wrongly")
             if (state := outcome(job.state, counts)) is not job.state:
                 job_rows.set_state(connection, number, state, now if state in JOB_ENDED else None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distren import __version__, failpoints
 from distren.domain.states import FRAME_ENDED, FrameState
 from distren.errors import DecodeError, InputError
-from distren.server import intake, views
+from distren.server import deletion, intake, views
 from distren.server.changes import Changed
 from distren.server.lifecycle import Lifecycle
 from distren.storage import attempts as attempt_rows
@@ -66,13 +66,13 @@ def _list_jobs(state: State, message: wire.ListJobs) -> Message:
 
 def _show_job(state: State, message: wire.ShowJob) -> Message:
     with state.engine.begin() as connection:
-        job = Lifecycle(connection, state.now()).job(message.job)
+        job = Lifecycle(connection, state.now()).shown_job(message.job)
     return wire.ShownJob(server=state.name, job=state.job_info(job))
 
 
 def _list_frames(state: State, message: wire.ListFrames) -> Message:
     with state.engine.begin() as connection:
-        Lifecycle(connection, state.now()).job(message.job)
+        Lifecycle(connection, state.now()).shown_job(message.job)
         found = frame_rows.of_job(
             connection, message.job, after=message.after, limit=message.limit + 1, states=message.states
         )
@@ -103,10 +103,9 @@ def _list_attempts(state: State, message: wire.ListAttempts) -> Message:
 
 def _list_files(state: State, message: wire.ListFiles) -> Message:
     with state.engine.begin() as connection:
-        Lifecycle(connection, state.now()).job(message.job)
-        found = file_rows.of_job(connection, message.job, after=message.after, limit=message.limit + 1)
-    shown = [views.file_info(stored) for stored in found[: message.limit]]
-    return wire.Files(files=shown, more=len(found) > message.limit)
+        Lifecycle(connection, state.now()).shown_job(message.job)
+        found, more = file_rows.of_job(connection, message.job, after=message.after, limit=message.limit)
+    return wire.Files(files=[views.file_info(stored) for stored in found], more=more)
 
 
 def _list_workers(state: State, message: wire.ListWorkers) -> Message:
@@ -138,6 +137,7 @@ def _change(state: State, message: wire.Change) -> Message:
     ranges = None if message.frames is None else [range(first, last + 1, step) for first, last, step in message.frames]
     with state.engine.begin() as connection:
         lifecycle = Lifecycle(connection, state.now())
+        lifecycle.shown_job(message.job)
         match message.action:
             case "cancel":
                 lifecycle.cancel(message.job, ranges)
@@ -151,10 +151,13 @@ def _change(state: State, message: wire.Change) -> Message:
                 if message.priority is None:
                     raise InputError("a change of priority names the new priority, 0 to 100")
                 lifecycle.set_priority(message.job, message.priority)
+            case "delete":
+                deletion.delete(connection, lifecycle, message.job, force=message.force, now=state.now())
+                state.sweeping = True
         changed = lifecycle.save()
         job = lifecycle.job(message.job)
     state.changed.append(changed)
-    if message.action in ("cancel", "pause", "priority"):
+    if message.action in ("cancel", "pause", "priority", "delete"):
         state.rearrange(message)
     return wire.ShownJob(server=state.name, job=state.job_info(job))
 

@@ -6,12 +6,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from distren.server import views
+from distren.server import dispatch, views
+from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
+from distren.server.lifecycle import Lifecycle
 from distren.server.ward import Ward
 from distren.server.waterline import Waterline
 from distren.storage import frames as frame_rows
@@ -43,6 +46,18 @@ class Rates:
         return sum(count for _, count in recent) / max(now - recent[0][0], 1.0)
 
 
+class Lending(dispatch.Lending, Protocol):
+    """What the turns ask of lending; see server/lending.py."""
+
+    def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None: ...
+
+    def lend(self, connection: Connection, owing: list[dispatch.Owing]) -> list[dispatch.Owing]: ...
+
+    def follow(self, connection: Connection, *, tick: bool) -> list[Changed]: ...
+
+    def committed(self) -> None: ...
+
+
 @dataclass
 class State:
     """`now` is the wall clock, `steady` one that never jumps; both in seconds.
@@ -50,7 +65,7 @@ class State:
     `database` is the mark of the database (storage/identity.py), `kills` how many workers a frame may end before it
     fails. `changed` collects what transactions changed until it
     is told to listeners; `rearrange` is called after a change that makes frames in queues stand there wrongly; `opened`
-    is the steady time of the start.
+    is the steady time of the start; `sweeping`: something may be left of deleted jobs.
     """
 
     name: str
@@ -68,6 +83,8 @@ class State:
     now: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
     opened: float = field(default_factory=time.monotonic)
+    lending: Lending = field(default_factory=Alone)
+    sweeping: bool = True
 
     def job_info(self, job: Job) -> JobInfo:
         """The job as a client sees it."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from distren.domain.states import AttemptState
 from distren.storage.tables import attempts
 
-_FIELDS = ("state", "ended", "seconds", "reason", "log")
+_FIELDS = ("state", "ended", "seconds", "reason", "log", "result", "result_size")
 _UPDATE = (
     update(attempts)
     .where(attempts.c.token == bindparam("of_token"))
@@ -21,7 +21,10 @@ _UPDATE = (
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRecord:
-    """One try at a frame. Times are seconds since 1970, UTC; `log` is zlib-compressed text."""
+    """One try at a frame. Times are seconds since 1970, UTC; `log` is zlib-compressed text.
+
+    `file` is the file id of its result, the digest `result` where it is the recorded one; the log's id is the next.
+    """
 
     token: str
     job: int
@@ -35,6 +38,9 @@ class AttemptRecord:
     seconds: float | None = None
     reason: str | None = None
     log: bytes | None = None
+    file: int | None = None
+    result: str | None = None
+    result_size: int | None = None
 
 
 def load(connection: Connection, tokens: Collection[str]) -> dict[str, AttemptRecord]:

@@ -26,20 +26,19 @@ def counts(connection: Connection, jobs: Collection[int]) -> Mapping[int, Counte
 def waits(connection: Connection, jobs: Collection[int]) -> Mapping[Key, int]:
     """The frames that say another number of needed frames to be open than there are, with the right number."""
     needed = frames.alias("needed")
-    undone = (
-        select(func.count())
-        .select_from(
-            dependencies.join(
-                needed, and_(needed.c.job == dependencies.c.of_job, needed.c.id == dependencies.c.of_frame)
-            )
-        )
-        .where(
-            dependencies.c.job == frames.c.job, dependencies.c.frame == frames.c.id, needed.c.state != FrameState.DONE
-        )
-        .scalar_subquery()
+    known = dependencies.join(
+        needed, and_(needed.c.job == dependencies.c.of_job, needed.c.id == dependencies.c.of_frame)
     )
-    query = select(frames.c.job, frames.c.id, undone).where(
-        frames.c.job.in_(jobs), frames.c.needs > 0, frames.c.state.not_in(FRAME_ENDED), frames.c.waits_for != undone
+    of_frame = (dependencies.c.job == frames.c.job, dependencies.c.frame == frames.c.id)
+    found = select(func.count()).select_from(known).where(*of_frame).scalar_subquery()
+    undone = select(func.count()).select_from(known).where(*of_frame, needed.c.state != FrameState.DONE)
+    count = undone.scalar_subquery()
+    query = select(frames.c.job, frames.c.id, count).where(
+        frames.c.job.in_(jobs),
+        frames.c.needs > 0,
+        frames.c.needs == found,  # what is needed of elsewhere can not be counted here
+        frames.c.state.not_in(FRAME_ENDED),
+        frames.c.waits_for != count,
     )
     return {(job, frame): count for job, frame, count in connection.execute(query)}
 

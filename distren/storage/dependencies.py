@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, and_, case, exists, func, select, update
+from sqlalchemy import CTE, ColumnElement, Connection, and_, case, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from distren.domain.job import Blob
 from distren.domain.needs import Needs
-from distren.domain.states import FrameState
+from distren.domain.states import JOB_ENDED, FrameState
 from distren.errors import NotFound
 from distren.storage.tables import dependencies, frames, jobs
 
@@ -32,7 +32,7 @@ def add(connection: Connection, job: int, rules: Iterable[Needs]) -> int:
     statement = insert(dependencies).on_conflict_do_nothing()
     for rule in rules:
         of_job = job if rule.job is None else rule.job
-        if rule.job is not None and rule.job >= job:
+        if rule.job is not None and (rule.job >= job or _is_deleted(connection, rule.job)):
             raise NotFound(f"a frame needs frames of job {rule.job}, but there is no job {rule.job}")
         rows = ({"job": job, "frame": frame, "of_job": of_job, "of_frame": needed} for frame, needed in rule)
         for part in _batches(rows):
@@ -43,6 +43,18 @@ def add(connection: Connection, job: int, rules: Iterable[Needs]) -> int:
     connection.execute(update(jobs).where(jobs.c.id.in_(used)).values(needed=1))
     blocked = select(func.count()).where(frames.c.job == job, frames.c.state == FrameState.BLOCKED)
     return connection.execute(blocked).scalar_one()
+
+
+def _is_deleted(connection: Connection, job: int) -> bool:
+    return connection.execute(select(jobs.c.deleted).where(jobs.c.id == job)).scalar() is not None
+
+
+def open_jobs_needing(connection: Connection, job: int) -> int | None:
+    """A job that has not ended, and that needs frames of this one; None where there is none."""
+    needing = select(dependencies.c.job).where(dependencies.c.of_job == job, dependencies.c.job != job).distinct()
+    query = select(jobs.c.id).where(jobs.c.id.in_(needing), jobs.c.state.not_in(JOB_ENDED), jobs.c.deleted.is_(None))
+    number: int | None = connection.execute(query.order_by(jobs.c.id).limit(1)).scalar()
+    return number
 
 
 def _batches(rows: Iterator[dict[str, int]]) -> Iterator[list[dict[str, int]]]:
@@ -134,9 +146,10 @@ def broken(connection: Connection, keys: Collection[Key]) -> dict[Key, tuple[Key
     """Those of the frames that need one that has failed or was called off, each with such a one and its state."""
     found: dict[Key, tuple[Key, FrameState]] = {}
     for chosen in _chosen(keys, dependencies.c.job, dependencies.c.frame):
-        query = select(dependencies, _needed.c.state).join(_needed, _IS_NEEDED)
-        for row in connection.execute(query.where(chosen, _needed.c.state.in_(BROKEN))):
-            found.setdefault((row.job, row.frame), ((row.of_job, row.of_frame), FrameState(row.state)))
+        query = select(dependencies, _needed.c.state).outerjoin(_needed, _IS_NEEDED)
+        for row in connection.execute(query.where(chosen, or_(_needed.c.state.in_(BROKEN), _needed.c.id.is_(None)))):
+            state = FrameState(row.state or FrameState.CANCELLED)  # none: its job has been deleted
+            found.setdefault((row.job, row.frame), ((row.of_job, row.of_frame), state))
     return found
 
 

@@ -12,9 +12,10 @@ from distren.domain.groups import Work
 from distren.domain.job import Blob, InputFile, JobSpec
 from distren.domain.progress import Counts
 from distren.domain.states import JOB_ENDED, FrameState, JobState
+from distren.renderers.work import lanes_of
 from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
-from distren.storage.tables import files, jobs
+from distren.storage.tables import files, guests, jobs
 
 _ROWS = 10_000
 
@@ -23,8 +24,9 @@ _ROWS = 10_000
 class Job:
     """A job's record. Times are seconds since 1970, UTC; limits are seconds and bytes.
 
-    `lanes` are its renderers: a frame's lane counts in this list. `needed`: frames, of this job or of others, need
-    frames of this job.
+    `lanes` are the capabilities that its frames need (as a rule, renderers): a frame's lane counts in this list.
+    `needed`: frames, of this job or of others, need frames of this job. `next_file` is the next file id to be given.
+    `deleted`: it is being removed, and nobody may see it any more.
     """
 
     id: int
@@ -49,6 +51,8 @@ class Job:
     created: float
     ended: float | None
     needed: bool = False
+    next_file: int = 0
+    deleted: bool = False
 
     @property
     def renderer(self) -> str:
@@ -79,7 +83,7 @@ def add(
             settings=dict(spec.settings),
             content=list(spec.content),
             outputs=groups.outputs_written(spec.outputs),
-            lanes=list(spec.renderers) if len(spec.renderers) > 1 else [],
+            lanes=[] if (lanes := lanes_of(spec)) == (spec.renderer,) else list(lanes),
             time_limit=spec.limits.time.total_seconds(),
             silence_limit=None if silence is None else silence.total_seconds(),
             memory_limit=spec.limits.memory,
@@ -93,15 +97,16 @@ def add(
     )
     assert result.inserted_primary_key is not None
     job: int = result.inserted_primary_key[0]
-    _add_files(connection, job, inputs)
+    count = _add_files(connection, job, inputs)
     total = frame_rows.add(connection, job, spec)
     groups.add(connection, job, spec.groups)
     blocked = dependencies.add(connection, job, spec.needs) if spec.needs else 0
-    set_counts(connection, job, Counts({FrameState.READY: total - blocked, FrameState.BLOCKED: blocked}))
+    counts = Counts({FrameState.READY: total - blocked, FrameState.BLOCKED: blocked})
+    set_counts(connection, job, counts, next_file=count + 1)  # the id after the inputs is the bundle's
     return job
 
 
-def _add_files(connection: Connection, job: int, inputs: Iterable[InputFile]) -> None:
+def _add_files(connection: Connection, job: int, inputs: Iterable[InputFile]) -> int:
     rows = [
         {
             "job": job,
@@ -115,9 +120,11 @@ def _add_files(connection: Connection, job: int, inputs: Iterable[InputFile]) ->
     ]
     for start in range(0, len(rows), _ROWS):
         connection.execute(insert(files), rows[start : start + _ROWS])
+    return len(rows)
 
 
 def by_id(connection: Connection, job: int) -> Job | None:
+    """The job, even one that is being deleted."""
     row = connection.execute(select(jobs).where(jobs.c.id == job)).one_or_none()
     return None if row is None else _job(row)
 
@@ -130,7 +137,7 @@ def by_key(connection: Connection, key: str) -> Job | None:
 
 def newest(connection: Connection, *, before: int | None, limit: int) -> list[Job]:
     """The newest jobs first; those below the id `before` where that is given."""
-    query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+    query = select(jobs).where(jobs.c.deleted.is_(None)).order_by(jobs.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [_job(row) for row in connection.execute(query)]
@@ -157,18 +164,24 @@ def start_above(connection: Connection, number: int) -> None:
 
 
 def in_turn(connection: Connection) -> list[Job]:
-    """The active jobs in the order in which they are rendered: by priority, then by age."""
-    query = select(jobs).where(jobs.c.state == JobState.ACTIVE).order_by(jobs.c.priority.desc(), jobs.c.id)
+    """The active jobs in the order in which they are rendered: by priority, then by age; those of peers come last."""
+    query = select(jobs).outerjoin(guests, guests.c.job == jobs.c.id)
+    query = query.where(jobs.c.state == JobState.ACTIVE, jobs.c.deleted.is_(None))
+    query = query.order_by(guests.c.job.is_not(None), jobs.c.priority.desc(), jobs.c.id)
     return [_job(row) for row in connection.execute(query)]
 
 
-def set_counts(connection: Connection, job: int, counts: Counts) -> None:
+def set_counts(connection: Connection, job: int, counts: Counts, *, next_file: int) -> None:
     stored = {str(state): count for state, count in counts.by_state.items() if count}
-    connection.execute(update(jobs).where(jobs.c.id == job).values(counts=stored))
+    connection.execute(update(jobs).where(jobs.c.id == job).values(counts=stored, next_file=next_file))
 
 
 def set_state(connection: Connection, job: int, state: JobState, ended: float | None) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job).values(state=state, ended=ended))
+
+
+def mark_deleted(connection: Connection, job: int, now: float) -> None:
+    connection.execute(update(jobs).where(jobs.c.id == job).values(deleted=now))
 
 
 def set_priority(connection: Connection, job: int, priority: int) -> None:
@@ -204,4 +217,6 @@ def _job(row: Row[Any]) -> Job:
         created=row.created,
         ended=row.ended,
         needed=bool(row.needed),
+        next_file=row.next_file,
+        deleted=row.deleted is not None,
     )

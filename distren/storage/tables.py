@@ -68,6 +68,8 @@ jobs = Table(
     Column(
         "needed", Integer, nullable=False, server_default="0", comment="1: frames somewhere need frames of this job"
     ),
+    Column("next_file", BigInteger, nullable=False, server_default="0", comment="the next file id to be given"),
+    Column("deleted", Float, comment="since when it is being deleted"),
     sqlite_autoincrement=True,
     comment="AUTOINCREMENT: an id is never issued twice, not even after the newest job is deleted",
 )
@@ -173,9 +175,13 @@ attempts = Table(
     Column("seconds", Float),
     Column("reason", Text),
     Column("log", LargeBinary, comment="zlib-compressed text"),
+    Column("file", BigInteger, comment="file id of its result; that of its log is the next one"),
+    Column("result", String(64)),
+    Column("result_size", BigInteger),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
 )
 Index("ix_attempts_job_frame", attempts.c.job, attempts.c.frame)
+Index("ix_attempts_job_file", attempts.c.job, attempts.c.file)
 
 workers = Table(
     "workers",
@@ -204,4 +210,94 @@ outbox = Table(
     Column("key", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     comment="messages that a committed change owes to the broker; a row goes when the broker has confirmed it",
+)
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("address", Text, comment="amqp:// URL of its broker, with the password; null where it reaches ours"),
+    Column("secret", Text, comment="password of its user on our broker; null where we reach its"),
+    Column("instance", String(32), comment="of the peer, once it has been heard"),
+    Column("created", Float, nullable=False),
+    Column("epoch", String(32), nullable=False, comment="names the numbering of what we send"),
+    Column("sent", BigInteger, nullable=False, server_default="0", comment="highest number given"),
+    Column("their_epoch", String(32)),
+    Column("handled", BigInteger, nullable=False, server_default="0", comment="highest number of theirs dealt with"),
+    Column("software", Text),
+    Column("seen", Float),
+)
+
+peer_outbox = Table(
+    "peer_outbox",
+    metadata,
+    Column("peer", String(63), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created", Float, nullable=False),
+    comment="messages that a peer has not confirmed",
+)
+
+peer_jobs = Table(
+    "peer_jobs",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), nullable=False, index=True),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="jobs that came from a peer",
+)
+
+loans = Table(
+    "loans",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("frame", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), primary_key=True),
+    Column("issue", Integer, nullable=False),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="frames that a peer has been lent and has not brought back",
+)
+
+loan_jobs = Table(
+    "loan_jobs",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), primary_key=True),
+    Column("priority", Integer, nullable=False, comment="as the peer has been told"),
+    comment="jobs of which a peer has been lent frames, until it is told that they have ended",
+)
+
+loan_results = Table(
+    "loan_results",
+    metadata,
+    Column("token", String(32), primary_key=True),
+    Column("peer", String(63), nullable=False),
+    Column("body", LargeBinary, nullable=False, comment="frame.completed"),
+    comment="results of lent frames whose tarball is still at the peer",
+)
+
+guests = Table(
+    "guests",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), nullable=False),
+    Column("of_job", _Id, nullable=False, comment="the job's id at the peer"),
+    Column("renderer", Text, nullable=False),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="jobs that hold frames which a peer has lent us",
+)
+Index("ix_guests_of_job", guests.c.of_job)
+
+guest_frames = Table(
+    "guest_frames",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("frame", _Id, primary_key=True, autoincrement=False),
+    Column("issue", Integer, nullable=False, comment="the lender's"),
+    Column("render", LargeBinary, nullable=False, comment="the lender's frame.render"),
+    Column("arriving", Integer, nullable=False, comment="1: its inputs are not all here yet"),
+    Column("told", String(32), comment="the token of the attempt that the lender has been told of"),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="frames that a peer has lent us and that have not been brought back",
 )

@@ -164,10 +164,14 @@ class Frames(Message, type="frame.listing"):
 
 
 class Change(Message, type="job.change"):
-    """Do this to a job, or with `retry` and `cancel` to some of its frames (`frames` as ranges: first, last, step)."""
+    """Do this to a job, or with `retry` and `cancel` to some of its frames (`frames` as ranges: first, last, step).
+
+    `force`: delete a job that has not ended.
+    """
 
     job: Id
-    action: Literal["cancel", "pause", "resume", "retry", "priority"]
+    action: Literal["cancel", "pause", "resume", "retry", "priority", "delete"]
+    force: bool = False
     priority: Annotated[int, Field(ge=0, le=100)] | None = None
     frames: Annotated[list[Range], Field(max_length=10_000)] | None = None
 
@@ -198,12 +202,18 @@ class Attempts(Message, type="frame.attempted"):
 
 
 class FileInfo(_Record):
-    """A file of a job: its id in that job, what it is (`input`), its path in the seed, and the blob that it is."""
+    """A file of a job: its id in that job, what it is, its path, and the blob that it is.
+
+    The kinds are `input`, `bundle` (no blob: it is made when it is fetched), `output` (a frame tarball) and `log`
+    (`blob` is that of its text, which an attempt record brings); the last two are of an `attempt` at a `frame`.
+    """
 
     file: Id
     kind: Name
     path: Text
-    blob: Blob
+    blob: Blob | None = None
+    frame: Id | None = None
+    attempt: Count | None = None
 
 
 class ListFiles(Message, type="file.list"):

@@ -32,6 +32,7 @@ from distren.worker.hand import Ending, Hand, Holding, Stage
 from distren.worker.intake import Intake
 from distren.worker.lines import connect
 from distren.worker.load import Admission
+from distren.worker.places import Places
 from distren.worker.reports import State
 from distren.worker.results import Results
 from distren.worker.room import ahead, room
@@ -125,7 +126,7 @@ class Worker:
         with contextlib.ExitStack() as stack:
             claimed, self._lines = connect(
                 self._broker_url,
-                topology.class_queue_name(self._pool, found.versions),
+                topology.class_queue_name(self._pool, found.of_class),
                 locks=self._settings.cache / "names",
                 name=self._wanted_name,
             )
@@ -152,7 +153,8 @@ class Worker:
         self._intake = Intake(lines.frames, lines.queue, self.name, self._hand)
         self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
-        tools = Tools(skills=found, cache=inputs, scratch=self._scratch, sandbox=self._sandbox)
+        self._places = Places()
+        tools = Tools(skills=found, cache=inputs, scratch=self._scratch, sandbox=self._sandbox, places=self._places)
         self._slots = Slots(self._hand, self._intake, self._results, tools, on_change=self._changed)
         self._card = reports.Card(
             worker=self.name,
@@ -240,6 +242,7 @@ class Worker:
 
     def _tick(self, now: float) -> None:
         self._results.tick()
+        self._places.tick(scarce=self._admission.is_scarce)
         rendering = self._rendering()
         for holding in rendering:
             if not holding.announced:
@@ -268,6 +271,8 @@ class Worker:
     def _called_off(self, delivery: Delivery, message: Stop) -> None:
         for waiting in self._hand.call_off(message.job, message.frames):
             self._intake.acknowledge(waiting)
+        if message.frames is None:
+            self._places.forget(message.job)
 
     def _quarantined(self, delivery: Delivery, message: Quarantine) -> None:
         if message.worker == self.name:
@@ -320,6 +325,7 @@ class Worker:
             holding.end(Ending.GIVEN_BACK)
         self._receiver.close()
         self._slots.join(LEAVE)
+        self._places.close()
         self._scratch.remove_all()
         self._state = State.ENDED
         self._lines.results.publish(self._card.report(State.ENDED, slots=0, room=0, held=()))

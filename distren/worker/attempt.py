@@ -12,12 +12,14 @@ from pathlib import Path
 
 from distren.domain.job import Blob
 from distren.errors import DistrenError, InputError, NoAnswer, RenderError, TransferError
-from distren.renderers.protocol import AttemptFailed, Command, Renderer, Task
+from distren.renderers.protocol import AttemptFailed, Renderer, Task
 from distren.wire.frames import INLINE, Render
-from distren.worker import needs, outputs, process
+from distren.worker import needs, outputs, process, staying
 from distren.worker.cache import InputCache
+from distren.worker.places import Place
 from distren.worker.sandbox import Sandbox, View
 from distren.worker.skills import Skills
+from distren.worker.staying import Frame
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +64,14 @@ def make(
     skills: Skills,
     cache: InputCache,
     sandbox: Sandbox,
+    place: Place,
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
 ) -> Outcome:
     """Render one frame in `folder`, which holds empty folders `output` and `tmp`. Whatever goes wrong is an outcome."""
     try:
-        return _make(render, skills, cache, sandbox, folder, stop, on_progress)
+        return _make(render, skills, cache, sandbox, place, folder, stop, on_progress)
     except DistrenError as error:
         return Broken(reason=_short(str(error)), permanent=_is_permanent(error))
     except OSError as error:
@@ -83,6 +86,7 @@ def _make(
     skills: Skills,
     cache: InputCache,
     sandbox: Sandbox,
+    place: Place,
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
@@ -104,6 +108,8 @@ def _make(
                     settings=render.settings,
                     inputs=inputs,
                     output=folder / "output",
+                    slot=place.number,
+                    scripts=skills.scripts,
                     content=tuple(render.content),
                 )
                 command = outputs.expected(adapter.command(task, skills.programs.get(render.renderer)), render)
@@ -112,7 +118,8 @@ def _make(
                     temporary=folder / "tmp",
                     readable=(inputs, folder / "output" / needs.FOLDER, *command.reads),
                 )
-                return _run(adapter, command, sandbox, view, render.time_limit, stop, on_progress)
+                frame = Frame(job=render.job, manifest=manifest, command=command, view=view, alone=bool(render.needs))
+                return _run(adapter, frame, place, cache, sandbox, render.time_limit, stop, on_progress)
         except (NoAnswer, TransferError) as error:
             tries += isinstance(error, TransferError)
             if tries > TRANSFERS:
@@ -124,23 +131,39 @@ def _make(
 
 def _run(
     adapter: Renderer,
-    command: Command,
+    frame: Frame,
+    place: Place,
+    cache: InputCache,
     sandbox: Sandbox,
-    view: View,
     time_limit: float,
     stop: threading.Event,
     on_progress: Callable[[float], None],
 ) -> Outcome:
     began = time.monotonic()
-    ended = process.run(
-        command,
-        sandbox=sandbox,
-        view=view,
-        read_line=adapter.read_line,
-        on_progress=on_progress,
-        time_limit=time_limit,
-        stop=stop,
-    )
+    command, view = frame.command, frame.view
+    if command.request is None:
+        place.clear()
+        ended = process.run(
+            command,
+            sandbox=sandbox,
+            view=view,
+            read_line=command.read_line or adapter.read_line,
+            on_progress=on_progress,
+            time_limit=time_limit,
+            stop=stop,
+        )
+    else:
+        answered = staying.render(
+            frame,
+            place,
+            cache=cache,
+            sandbox=sandbox,
+            read_line=command.read_line or adapter.read_line,
+            on_progress=on_progress,
+            time_limit=time_limit,
+            stop=stop,
+        )
+        ended, command = answered.outcome, outputs.with_found(command, answered.files)
     if ended.stopped:
         return Stopped()
     text = compressed(ended.log)

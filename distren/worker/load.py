@@ -33,6 +33,8 @@ YOUNG = 3.0
 """seconds; a render that began later than that is taken to have its memory still to get"""
 UNKNOWN = 256 * 2**20
 """bytes that a render is taken to need before one has ended"""
+SCARCE = 0.10
+"""share of the memory; where less is to be had, programs that wait for frames are ended"""
 RESERVE = 0.05
 """share of the memory that is left alone"""
 
@@ -130,6 +132,10 @@ class Admission:
         with self._lock:
             self._measure()
             return self._target
+
+    def is_scarce(self) -> bool:
+        """Whether so little memory is left that whatever waits should give up its own."""
+        return self._gauge.sample().memory < SCARCE * self._bounds.memory
 
     def may_start(self, running: int) -> bool:
         """Whether another render may start beside `running` ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def expected(command: Command, render: Render) -> Command:
     for more in render.outputs:
         wanted[more.path] = ExpectedFile(name=more.path, image=more.image, width=more.width, height=more.height)
     return replace(command, outputs=tuple(wanted.values()))
+
+
+def with_found(command: Command, found: Iterable[ExpectedFile]) -> Command:
+    """The command with the files that its program says it has written, where it did not expect them anyway."""
+    files = {file.name: file for file in (*found, *command.outputs)}
+    return replace(command, outputs=tuple(files.values()))
 
 
 def check(command: Command, folder: Path, outcome: Outcome) -> None:

@@ -136,7 +136,7 @@ def run(
     began = time.monotonic()
     with CENSUS.counted():
         running = child.start(command.argv, sandbox, view, environment=command.environment)
-        watch = _Watch(running, command, read_line, on_progress)
+        watch = Watch(running, command, read_line, on_progress)
         try:
             watch.follow(began + time_limit, stop)
         finally:
@@ -156,7 +156,7 @@ def run(
     )
 
 
-class _Watch:
+class Watch:
     """Follows a child: reads what it says, and ends it when it must end."""
 
     def __init__(self, running: Child, command: Command, read_line: ReadLine, on_progress: OnProgress) -> None:
@@ -171,11 +171,16 @@ class _Watch:
         self.stopped = self.timed_out = False
         os.set_blocking(self._pipe, False)
 
-    def follow(self, deadline: float, stop: threading.Event) -> None:
-        """Wait until the child has ended, of itself or because of the time or `stop`."""
+    def follow(self, deadline: float, stop: threading.Event, *, until: int | None = None) -> bool:
+        """Wait until the child has ended, of itself or because of the time or `stop`.
+
+        True where it has not, and the descriptor `until` can be read from instead.
+        """
         poll = select.poll()
         poll.register(self._child.life, select.POLLIN)
         poll.register(self._pipe, select.POLLIN)
+        if until is not None:
+            poll.register(until, select.POLLIN)
         wakes = isinstance(stop, Stop)
         if isinstance(stop, Stop):
             poll.register(stop, select.POLLIN)
@@ -190,7 +195,12 @@ class _Watch:
             if self._pipe in ready and not self._read():
                 poll.unregister(self._pipe)
             if self._child.life in ready:
-                return
+                return False
+            if until in ready and self._kill_at is None:
+                return True
+            if until is not None and self._kill_at is not None:
+                poll.unregister(until)  # nothing that it says counts any more
+                until = None
             self._check_time(deadline)
 
     def _wait(self, deadline: float, wakes: bool) -> float:

@@ -15,6 +15,7 @@ from distren.worker.attempt import Broken, Outcome, Rendered, Stopped
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding
 from distren.worker.intake import Intake
+from distren.worker.places import Places
 from distren.worker.results import Results
 from distren.worker.room import Pace, ahead
 from distren.worker.sandbox import Sandbox
@@ -37,6 +38,7 @@ class Tools:
     cache: InputCache
     scratch: Scratch
     sandbox: Sandbox
+    places: Places
 
 
 class Slots:
@@ -122,15 +124,17 @@ class Slots:
             folder = tools.scratch.make(holding.token)
         except OSError as error:
             return Broken(reason=f"the worker's disk: {error}")
-        return attempt.make(
-            holding.render,
-            skills=tools.skills,
-            cache=tools.cache,
-            sandbox=tools.sandbox,
-            folder=folder,
-            stop=holding.stop,
-            on_progress=progress,
-        )
+        with tools.places.taken(holding.render.job) as place:
+            return attempt.make(
+                holding.render,
+                skills=tools.skills,
+                cache=tools.cache,
+                sandbox=tools.sandbox,
+                place=place,
+                folder=folder,
+                stop=holding.stop,
+                on_progress=progress,
+            )
 
     def _send(self, holding: Holding, outcome: Outcome) -> None:
         if isinstance(outcome, Stopped):

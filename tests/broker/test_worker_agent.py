@@ -46,7 +46,7 @@ class Shell:
     def accepts(self, path: Path) -> bool:
         return path.suffix == ".sh"
 
-    def read_scene(self, path: Path) -> Scene:
+    def read_scene(self, path: Path, settings: Mapping[str, str]) -> Scene:
         return Scene(root=path.parent, files=(path,), settings={})
 
     def check(self, settings: Mapping[str, str]) -> None:

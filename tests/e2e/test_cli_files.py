@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -99,20 +101,63 @@ def test_files_are_listed_by_id_and_each_can_be_fetched_alone(
     listed = farm.distren("files", finished, "--json").json
     inputs = [one for one in listed if one["kind"] == "input"]
     assert [(one["file"], one["path"]) for one in inputs] == [(0, "ball.pov"), (1, "distrenjob.xml")]
-    assert [one["url"] for one in listed if one["kind"] == "result"] == [
-        f"distren://alpha/{finished}/frame/{number}" for number in range(1, 7)
-    ]
+    assert [one["file"] for one in listed] == sorted({one["file"] for one in listed})
+    kinds = [one["kind"] for one in listed]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"input": 2, "bundle": 1, "output": 6, "log": 6}
+    assert sorted(one["frame"] for one in listed if one["kind"] == "output") == [1, 2, 3, 4, 5, 6]
     command = farm.distren("fetch", inputs[0]["url"], "-o", "copy.pov", "--json", cwd=tmp_path)
     assert command.code == 0, command.err
     assert (tmp_path / "copy.pov").read_text() == SCENE
     assert command.json["received"] == len(SCENE)
     assert farm.distren("fetch", f"{finished}/file/1", "-o", "in/", cwd=tmp_path).code == 0
     assert (tmp_path / "in" / "distrenjob.xml").read_text().startswith("<?xml")
+    for one in (one for one in listed if one["kind"] in ("output", "log") and one["frame"] == 3):
+        target = tmp_path / "in" / Path(one["path"]).name
+        assert farm.distren("fetch", one["url"], "-o", "in", cwd=tmp_path).code == 0
+        assert (hashlib.sha256(target.read_bytes()).hexdigest(), target.stat().st_size) == (one["sha256"], one["size"])
+        assert farm.distren("show", one["url"], "--json").json["url"] == one["url"]
+    bundle = next(one for one in listed if one["kind"] == "bundle")
+    assert farm.distren("fetch", bundle["url"], "-o", "in/", cwd=tmp_path).code == 0
+    with tarfile.open(tmp_path / "in" / "bundle.tar") as tarball:
+        assert len(tarball.getnames()) == 6
     assert farm.distren("fetch", f"{finished}/frame/3", "-o", "three", cwd=tmp_path).code == 0
     assert [path.name for path in (tmp_path / "three").iterdir()] == ["ball3.png"]
     assert farm.distren("fetch", f"{finished}/file/1", "-o", "x", "--partial", cwd=tmp_path).code == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.pov", "in", "three"]
     assert "ball.pov" in farm.distren("files", finished).out
+    assert farm.distren("files", finished, "--kind", "log", "--json").json[0]["kind"] == "log"
+
+
+def test_a_retry_makes_new_files_and_leaves_those_of_before(farm: FarmProcesses, scene: Path, tmp_path: Path) -> None:
+    job = rendered(farm, scene)
+    before = farm.distren("files", job, "--json").json
+    assert farm.distren("retry", f"{job}/frame/2").code == 0
+    assert farm.distren("watch", job).code == 0
+    after = farm.distren("files", job, "--json").json
+    assert after[: len(before)] == before
+    assert [(one["kind"], one["frame"], one["attempt"]) for one in after[len(before) :]] == [
+        ("output", 2, 2),
+        ("log", 2, 2),
+    ]
+    old = next(one for one in before if one["kind"] == "output" and one["frame"] == 2)
+    assert farm.distren("fetch", old["url"], "-o", "old.tar", cwd=tmp_path).code == 0
+    assert hashlib.sha256((tmp_path / "old.tar").read_bytes()).hexdigest() == old["sha256"]
+
+
+def test_a_deleted_job_is_gone_and_its_number_is_not_given_again(farm: FarmProcesses, scene: Path) -> None:
+    job = rendered(farm, scene)
+    command = farm.distren("delete", job)
+    assert (command.code, f"job {job} is deleted" in command.out) == (0, True)
+    for words in (
+        ["show", job],
+        ["files", job],
+        ["frames", job],
+        ["fetch", f"{job}/file/0", "-o", "x"],
+        ["delete", job],
+    ):
+        assert farm.distren(*words).code == 4
+    assert int(job) not in [one["job"] for one in farm.distren("jobs", "--all", "--json").json]
+    assert int(rendered(farm, scene)) > int(job)
 
 
 def test_bundles_of_equal_results_are_equal(farm: FarmProcesses, scene: Path, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_an_ini_renders_as_by_hand(inputs: Path, tmp_path: Path) -> None:
         "Subset_End_Frame=8\nFrame_Step=3\nBits_Per_Color=16\nOutput_Alpha=on\nDeclare=Speed=0.5\n"
     )
     by_hand(inputs, tmp_path / "hand", "all.ini")
-    found = POVRAY.read_scene(inputs / "all.ini")
+    found = POVRAY.read_scene(inputs / "all.ini", {})
     assert str(found.frames) == "2-8x3"
     render(inputs, found.settings, found.frames or (), tmp_path / "farm", size=(found.width, found.height))
     assert_equal(tmp_path / "farm", tmp_path / "hand")
@@ -190,7 +190,7 @@ def test_an_ini_writes_nothing_elsewhere_and_runs_nothing(inputs: Path, tmp_path
         f'Input_File_Name=scene.pov\nOutput_File_Name="{bad}.png"\nPre_Scene_Command="touch {bad}"\n'
         f'All_File="{bad}.log"\nCreate_Histogram=on\nHistogram_Name="{bad}.csv"\nCreate_Ini="{bad}.ini"\n'
     )
-    render(inputs, POVRAY.read_scene(inputs / "bad.ini").settings, [1], tmp_path / "farm")
+    render(inputs, POVRAY.read_scene(inputs / "bad.ini", {}).settings, [1], tmp_path / "farm")
     assert not list(tmp_path.glob("bad*"))
     assert [path.name for path in (tmp_path / "farm").iterdir()] == ["scene.png"]
 

@@ -15,6 +15,7 @@ from distren.domain.states import AttemptState, FrameState, JobState
 from distren.errors import Conflict, NotFound
 from distren.server import dispatch
 from distren.server.fleet import Fleet
+from distren.server.judge import Judge
 from distren.server.lifecycle import Event, Lifecycle
 from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
@@ -113,7 +114,8 @@ class Farm:
     def dispatch(self, kills: int = 3) -> list[Render]:
         with self.engine.begin() as connection:
             lifecycle = Lifecycle(connection, self.now)
-            owing = dispatch.fill(connection, lifecycle, self.fleet, now=self.now, steady=self.now, kills=kills)
+            judge = Judge(connection, lifecycle, self.fleet, steady=self.now, kills=kills, up=999.0)
+            owing = dispatch.fill(connection, lifecycle, self.fleet, now=self.now, steady=self.now, judge=judge)
             lifecycle.save()
         return [Render.expect(body) for _, _, body in owing]
 

@@ -19,6 +19,7 @@ LAYERS = (
     {"wire", "jobfile", "tarballs", "renderers"},
     {"amqp", "storage", "broker"},
     {"client"},
+    {"federation"},
     {"server"},
     {"worker"},
     {"web"},

@@ -27,7 +27,7 @@ def write(folder: Path, **files: str) -> Path:
 
 def scene(folder: Path, text: str, **others: str) -> Scene:
     write(folder, scene_dot_pov=text, **others)
-    return POVRAY.read_scene(folder / "scene.pov")
+    return POVRAY.read_scene(folder / "scene.pov", {})
 
 
 def names(found: Scene) -> list[str]:
@@ -155,7 +155,7 @@ def test_an_absolute_path_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_scene_is_named(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="there is no scene"):
-        POVRAY.read_scene(tmp_path / "nothing.pov")
+        POVRAY.read_scene(tmp_path / "nothing.pov", {})
 
 
 def test_an_ini_says_scene_frames_and_size(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_an_ini_says_scene_frames_and_size(tmp_path: Path) -> None:
         common_dot_ini='Initial_Frame=2\nFinal_Frame=9 Width=3\nLibrary_Path="library"\n'
         "Subset_Start_Frame=4\nFrame_Step=2",
     )
-    found = POVRAY.read_scene(tmp_path / "a.ini")
+    found = POVRAY.read_scene(tmp_path / "a.ini", {})
     assert names(found) == ["a.ini", "common.ini", "library/lib.inc", "scene.pov"]
     assert found.settings == {"scene": "scene.pov", "ini": "a.ini"}
     assert (str(found.frames), found.width, found.height) == ("4-8x2", 320, 200)
@@ -187,7 +187,7 @@ def test_an_ini_says_scene_frames_and_size(tmp_path: Path) -> None:
 def test_what_is_wrong_with_an_ini_is_named(job: Path, text: str, complaint: str) -> None:
     write(job, a_dot_ini=text)
     with pytest.raises(SceneError, match=complaint):
-        POVRAY.read_scene(job / "a.ini")
+        POVRAY.read_scene(job / "a.ini", {})
 
 
 # -- settings ------------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ class Toy:
     def accepts(self, path: Path) -> bool:
         return path.suffix in (".toy", ".ini")
 
-    def read_scene(self, path: Path) -> Scene:
+    def read_scene(self, path: Path, settings: Mapping[str, str]) -> Scene:
         if not path.is_file():
             raise SceneError(f"there is no scene '{path}'")
         frames, needs = None, []

@@ -54,7 +54,7 @@ class PovRay:
     def accepts(self, path: Path) -> bool:
         return self.declaration.accepts(path)
 
-    def read_scene(self, path: Path) -> Scene:
+    def read_scene(self, path: Path, settings: Mapping[str, str]) -> Scene:
         return gather.read_scene(path)
 
     def check(self, values: Mapping[str, str]) -> None:

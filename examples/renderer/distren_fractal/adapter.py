@@ -56,7 +56,7 @@ class Fractal:
     def accepts(self, path: Path) -> bool:
         return self.declaration.accepts(path)
 
-    def read_scene(self, path: Path) -> Scene:
+    def read_scene(self, path: Path, settings: Mapping[str, str]) -> Scene:
         """What has to travel: the scene, and the palette that it names."""
         try:
             scene = tomllib.loads(path.read_text("utf-8"))

@@ -32,7 +32,7 @@ class TrueRenderer:
     def accepts(self, path: Path) -> bool:
         return self.declaration.accepts(path)
 
-    def read_scene(self, path: Path) -> Scene:
+    def read_scene(self, path: Path, settings: Mapping[str, str]) -> Scene:
         if not path.is_file():
             raise SceneError(f"there is no scene {path}")
         files = tuple(found.relative_to(path.parent) for found in sorted(path.parent.rglob("*")) if found.is_file())

@@ -1,0 +1,74 @@
+"""One peer while the server runs: the way to it, what it is owed, how it is, and whatever asks and answers there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from distren.amqp.blobs import BlobSender
+from distren.amqp.mailbox import Mailbox
+from distren.amqp.peers import ANSWERS
+from distren.amqp.publisher import Outgoing
+from distren.amqp.requests import PATIENCE, Reply, Requester
+from distren.amqp.topology import DEFAULT
+from distren.federation.health import Health
+from distren.federation.peerlink import Identity, OnMessage, OnRefused, PeerLink
+from distren.federation.sender import Sender
+from distren.storage.peers import Peer
+from distren.wire.codec import Message
+
+
+class Member:
+    """A peer that the server has a way to. `mailbox` takes what comes back to our own questions."""
+
+    def __init__(
+        self,
+        broker_url: str,
+        own: Identity,
+        peer: Peer,
+        *,
+        on_message: Callable[[Member], OnMessage],
+        on_refused: Callable[[Member], OnRefused],
+        on_up: Callable[[Member], None],
+    ) -> None:
+        self.peer = peer
+        self.instance = peer.instance
+        self.health = Health(software=peer.software, seen=peer.seen)
+        self.link = PeerLink(
+            broker_url,
+            own,
+            peer.name,
+            on_message=on_message(self),
+            on_refused=on_refused(self),
+            on_up=lambda: on_up(self),
+            known=lambda: self.instance,
+        )
+        self.sender = Sender(self.link)
+        self.mailbox = Mailbox(ANSWERS)
+        self.requester = Requester(self.link, ANSWERS)
+        self.mailbox.requester = self.requester
+        self.uploads = BlobSender(self.link, self.mailbox, ANSWERS)
+
+    @property
+    def name(self) -> str:
+        return self.peer.name
+
+    def tell(self, address: str, message: Message, correlation_id: str | None = None) -> None:
+        """Send a message that may be lost."""
+        self.link.publish(
+            Outgoing(
+                exchange=DEFAULT,
+                key=address,
+                body=message.encode(),
+                correlation_id=correlation_id,
+                persistent=False,
+                type=message.type,
+            )
+        )
+
+    def ask(self, message: Message, expect: type[Reply], timeout: float = PATIENCE) -> Reply:
+        """The peer's reply to a request. Blocks; raises what it refuses with, NoAnswer after `timeout` seconds."""
+        return self.requester.ask(message, expect, timeout=timeout)
+
+    def close(self) -> None:
+        self.uploads.close()
+        self.link.close()

@@ -1,0 +1,69 @@
+"""Messages between servers that are peers, and what a server tells its own clients about them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from distren.wire.codec import Message
+from distren.wire.fields import Count, Name, Seconds, ShortText, Token
+
+
+class Hello(Message, type="peer.hello"):
+    """Peer → peer, every 15 s and when a connection opens. May be lost.
+
+    `sent` is the sender's clock (seconds since 1970, UTC); `echo` is the `sent` of the last hello that it had from the
+    receiver, and `held` how many seconds ago that came: together they give the difference of the two clocks.
+    """
+
+    software: Name
+    sent: Seconds
+    echo: Seconds | None = None
+    held: Seconds = 0.0
+
+
+class Receipt(Message, type="peer.receipt"):
+    """Peer → peer: of the messages that are numbered under `epoch`, all below `next` are dealt with. May be lost."""
+
+    epoch: Token
+    next: Count
+
+
+class Refusal(Message, type="peer.refusal"):
+    """Peer → peer: I do not take what you send, and why. Understood by every version."""
+
+    reason: ShortText
+
+
+class PeerInfo(BaseModel):
+    """A peer as its server sees it. Times are seconds since 1970, UTC.
+
+    `state`: `up`, `down`, `refused` (`reason` says why), `new` (never heard of); `since` is when that began. `role`:
+    `added` (we reach its broker) or `accepted` (it reaches ours). `backlog` is how many messages wait in our broker for
+    it, `owed` how many it has not confirmed. `clock` is how many seconds its clock is ahead of ours.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    peer: Name
+    state: Name
+    since: Seconds | None
+    role: Name
+    address: ShortText | None
+    software: Name | None
+    seen: Seconds | None
+    clock: float | None
+    backlog: Count
+    owed: Count
+    reason: ShortText = ""
+
+
+class ListPeers(Message, type="peer.list"):
+    """Client → server: which peers do you have, and how are they?"""
+
+
+class Peers(Message, type="peer.listing"):
+    server: Name
+    peers: list[PeerInfo]
+
+
+class PeersChanged(Message, type="peer.changed"):
+    """Operator's command → server: read your peers again; answered with `peer.listing`."""

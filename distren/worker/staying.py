@@ -1,0 +1,89 @@
+"""Renders a frame with a program that stays: finds or starts it, and gives it the frame's folder while it renders."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distren.domain.job import Blob
+from distren.renderers.protocol import Command
+from distren.worker.cache import InputCache
+from distren.worker.places import Place
+from distren.worker.process import OnProgress, ReadLine
+from distren.worker.sandbox import Sandbox, View
+from distren.worker.scratch import remove_tree
+from distren.worker.session import Answered, Session, lead_nowhere_else
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What is rendered: `command` of a frame of `job`, in `view.folder`, with the inputs of `manifest`.
+
+    `alone`: in a program of its own, since it is to see files that one that runs already does not see.
+    """
+
+    job: int
+    manifest: Blob
+    command: Command
+    view: View
+    alone: bool
+
+
+def render(
+    frame: Frame,
+    place: Place,
+    *,
+    cache: InputCache,
+    sandbox: Sandbox,
+    read_line: ReadLine,
+    on_progress: OnProgress,
+    time_limit: float,
+    stop: threading.Event,
+) -> Answered:
+    """Have the program in `place` render a frame; parameters are those of `process.run`."""
+    command, folder = frame.command, frame.view.folder
+    assert command.request is not None
+
+    def ask(session: Session, output: Path) -> Answered:
+        request = {**(command.request or {}), "output": str(output)}
+        answered = session.render(
+            request, read_line=read_line, on_progress=on_progress, time_limit=time_limit, stop=stop
+        )
+        trouble = lead_nowhere_else(output, answered.files)
+        return answered if trouble is None else replace(answered, outcome=replace(answered.outcome, trouble=trouble))
+
+    if frame.alone:
+        session = Session(command, sandbox, frame.view)
+        try:
+            return ask(session, folder)
+        finally:
+            session.end()
+    home = place.staying(frame.job, command, lambda stack: _start(stack, frame, cache, sandbox))
+    lent = home.folder / folder.parent.name
+    folder.rename(lent)
+    try:
+        return ask(home, lent)
+    finally:
+        _take_back(lent, folder)
+
+
+def _start(stack: ExitStack, frame: Frame, cache: InputCache, sandbox: Sandbox) -> Session:
+    """A program in a folder of its own, which goes with it."""
+    own = Path(tempfile.mkdtemp(prefix="stays-", dir=frame.view.folder.parents[1]))
+    stack.callback(remove_tree, own)
+    inputs = stack.enter_context(cache.inputs(frame.manifest))
+    view = View(folder=own / "home", temporary=own / "tmp", readable=(inputs, *frame.command.reads))
+    view.folder.mkdir()
+    view.temporary.mkdir()
+    return Session(frame.command, sandbox, view)
+
+
+def _take_back(lent: Path, folder: Path) -> None:
+    """Take the frame's folder out of the program's reach; what the program put in its place is not touched."""
+    if lent.is_dir() and not lent.is_symlink():
+        lent.rename(folder)
+    else:
+        folder.mkdir()

@@ -1,0 +1,138 @@
+"""Sites of a federation: real servers, each on a virtual host of its own on one broker or another."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from brokers import Broker
+
+from distren.broker.management import Management
+from distren.client.farm import Farm
+from distren.config import Settings
+from distren.federation import operator
+from distren.server.daemon import Server
+from distren.storage import schema
+from distren.storage.engine import open_engine
+from distren.wire.peers import PeerInfo
+
+PATIENCE = 60.0
+"""seconds that anything may take on a loaded machine"""
+
+
+def until(condition: Callable[[], object], limit: float = PATIENCE) -> None:
+    """Look again and again until `condition` holds."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{condition.__qualname__} did not come true within {limit:.0f} s")
+        time.sleep(0.05)
+
+
+class Site:
+    """A server in a thread of this process, that can be stopped and started again."""
+
+    def __init__(self, name: str, folder: Path, broker: Broker, vhost: str, **settings: object) -> None:
+        self.broker, self.vhost = broker, vhost
+        self.url = broker.url_of(vhost)
+        parts = urlsplit(broker.management_url)
+        self.settings = Settings(
+            data=folder / name,
+            server=name,
+            broker=self.url,
+            management=f"{parts.scheme}://{broker.user}:{broker.password}@{parts.netloc}",
+            **settings,  # type: ignore[arg-type]
+        )
+        self.name = name
+        schema.upgrade(self.settings.database_url)
+        self.engine = open_engine(self.settings.database_url)
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        self.server = Server(self.settings, self.url)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        until(self._answers)
+
+    def _run(self) -> None:
+        try:
+            self.server.run()
+        except BaseException as error:
+            self.error = error
+
+    def _answers(self) -> bool:
+        if self.error is not None:
+            raise self.error
+        with self.farm() as farm:
+            try:
+                farm.describe(1.0)
+            except Exception:
+                return False
+        return True
+
+    def stop(self) -> None:
+        if hasattr(self, "_thread") and self._thread.is_alive():
+            self.server.stop()
+            self._thread.join(PATIENCE)
+            assert not self._thread.is_alive()
+
+    def farm(self) -> Farm:
+        return Farm(broker=self.url, data=self.settings.data)
+
+    def peer(self, name: str) -> PeerInfo:
+        with self.farm() as farm:
+            return next(one for one in farm.peers() if one.peer == name)
+
+    def hears(self, name: str) -> bool:
+        return self.peer(name).state == "up"
+
+    def reload(self) -> None:
+        with self.farm() as farm:
+            farm.reload_peers()
+
+    def peer_vhost(self, peer: str) -> str:
+        return f"peer_{self.name}_{peer}"
+
+    def waiting(self, peer: str) -> dict[str, int]:
+        """Messages in the queues for `peer`, asked over AMQP."""
+        import pika
+
+        counts = {}
+        connection = pika.BlockingConnection(pika.URLParameters(self.broker.url_of(self.peer_vhost(peer))))
+        for queue in (f"inbound.{peer}", f"outbound.{peer}"):
+            found = connection.channel().queue_declare(queue, passive=True)
+            counts[queue] = found.method.message_count
+        connection.close()
+        return counts
+
+
+def associate(alpha: Site, beta: Site) -> None:
+    """Make two sites peers, by the ways of their operators; only `beta`'s broker is reached by the other."""
+    given = operator.accept(beta.settings, alpha.name)
+    beta.reload()
+    operator.add(alpha.settings, beta.name, given)
+    alpha.reload()
+    until(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
+
+
+@contextmanager
+def site(name: str, folder: Path, broker: Broker, management: Management, **settings: object) -> Iterator[Site]:
+    """A running site, ended and taken off the broker with everything that is its own."""
+    vhost = f"site-{name}-{secrets.token_hex(4)}"
+    management.create_vhost(vhost)
+    made = Site(name, folder, broker, vhost, **settings)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        made.engine.dispose()
+        for each in management.vhosts():
+            if each == vhost or each.startswith(f"peer_{name}_"):
+                management.delete_vhost(each)
