@@ -68,6 +68,7 @@ def frame(info: FrameInfo, url: str) -> Record:
         "label": info.label,
         "tried": info.tried,
         "not_before": info.not_before,
+        "intermediate": info.intermediate,
         "result": None if info.result is None else {"sha256": info.result.digest, "size": info.result.size},
     }
 

@@ -137,6 +137,7 @@ def frame_info(
         label=None if group is None else group.label,
         tried=tried,
         not_before=frame.not_before if frame.not_before and frame.state is FrameState.READY else None,
+        intermediate=group is not None and group.intermediate,
     )
 
 

@@ -127,8 +127,8 @@ class FrameInfo(_Record):
     """A frame as a client sees it; `percent` is how far its attempt is, `result` its frame tarball when done.
 
     `waits_for` is how many frames that it needs are not done. `renderer` and `label` are those of its group, None for
-    a frame that is as its job says. Where `reason` is why it is tried again: `tried` is when the attempt ended, and
-    `not_before` when the next may begin.
+    a frame that is as its job says. An `intermediate` one serves others only: it is fetched only where it is named.
+    Where `reason` is why it is tried again: `tried` is when the attempt ended, `not_before` when the next may begin.
     """
 
     frame: Id
@@ -145,6 +145,7 @@ class FrameInfo(_Record):
     label: Name | None = None
     tried: Seconds | None = None
     not_before: Seconds | None = None
+    intermediate: bool = False
 
 
 class ListFrames(Message, type="frame.list"):
