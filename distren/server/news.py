@@ -76,4 +76,6 @@ class News:
         return min((self._told[number] + EVERY for number in self._waiting), default=None)
 
     def _publish(self, key: str, message: Message) -> None:
+        if self._link.blocked is not None:
+            return  # it would wait in memory, and be old when it is sent
         self._link.publish(Outgoing(exchange=NEWS, key=key, body=message.encode(), persistent=False, type=message.type))
