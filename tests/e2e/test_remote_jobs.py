@@ -81,7 +81,7 @@ def _run(farms: Farms, where: str, line: str, folder: Path) -> Command:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_farms_are_connected_as_the_page_says(farms: Farms, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     blocks = [(where, text.splitlines()) for where, text in BLOCK.findall(PAGE)]
