@@ -33,6 +33,7 @@ from distren.wire.jobs import (
     Jobs,
     ListJobs,
     ListWorkers,
+    ReleaseWorker,
     WorkerInfo,
     Workers,
 )
@@ -95,6 +96,10 @@ class Farm:
     def workers(self) -> list[WorkerInfo]:
         """The workers that have reported of late, those at work first."""
         return self._to(self.server).ask(ListWorkers(), Workers).workers
+
+    def release(self, worker: str) -> WorkerInfo:
+        """Let a worker go on that is in quarantine. Raises NotFound, and Conflict for one that is not."""
+        return self._connection.ask(ReleaseWorker(worker=worker), Workers).workers[0]
 
     def peers(self) -> list[PeerInfo]:
         """The servers that this one shares jobs with, by name."""

@@ -49,7 +49,7 @@ class _Batch:
     """What one turn changes, and the deliveries that ask for it."""
 
     events: list[Event] = field(default_factory=list)
-    poisoned: list[Render] = field(default_factory=list)
+    returned: list[Render] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
 
     def add(self, delivery: Delivery, event: Event) -> None:
@@ -79,6 +79,7 @@ class Acting:
         self._errands: Errands | None = None
         self._again_at, self._change_at, self._trouble = 0.0, 0.0, ""
         state.rearrange = self._rearrange
+        state.ward = self._turns.ward
 
     def join(self, federation: Federation, errands: Errands) -> None:
         """From now on every turn deals with what peers say as well, and with what clients want of them."""
@@ -185,7 +186,7 @@ class Acting:
             case Report():
                 self._hear(message)
             case Render() if delivery.queue == DEAD:
-                batch.poisoned.append(message)
+                batch.returned.append(message)
                 batch.deliveries.append(delivery)
             case _ if delivery.queue == REQUESTS and self._is_for_a_peer(delivery, message):
                 pass
@@ -206,11 +207,13 @@ class Acting:
         if not (batch.deliveries or tick or self._turns.wanted or self._relay.unsettled):
             return True
         try:
-            self._turns.commit(batch.events, batch.poisoned, tick=tick)
+            self._turns.commit(batch.events, batch.returned, tick=tick)
         except DBAPIError as error:
             self._refused(f"changes wait, as the database refuses them: {error.orig}")
             self._change_at = self._again_at
             return False
+        if self._turns.ward.hear(batch.events, steady):
+            self._turns.wanted = True
         if self._trouble and not self._aside:
             log.info("changes and results are written again")
             self._trouble = ""
@@ -229,6 +232,7 @@ class Acting:
     # -- what is not a change of frames ------------------------------------------------------------------------------
 
     def _hear(self, report: Report) -> None:
+        self._turns.ward.check(report)
         if self._state.fleet.hear(report, self._state.steady()):
             self._relay.declare(report.queue)
             self._turns.fleet_changed(report)

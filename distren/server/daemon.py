@@ -23,6 +23,7 @@ from distren.server.federation import Federation
 from distren.server.lead import HEARTBEAT, Lead
 from distren.server.lending import Lending
 from distren.server.state import State
+from distren.server.waterline import Waterline
 from distren.storage import identity, schema, stopped
 from distren.storage.blobstore import BlobStore
 from distren.storage.engine import open_engine, sqlite_file
@@ -69,7 +70,17 @@ class Server:
             while not self._stopping.is_set():
                 if self._stand_by(lead, name, mark):
                     with suppress(Deposed):
-                        self._act(lead, State(name=name, engine=self._engine(), store=store, database=mark))
+                        self._act(
+                            lead,
+                            State(
+                                name=name,
+                                engine=self._engine(),
+                                store=store,
+                                waterline=Waterline(store.folder),
+                                database=mark,
+                                kills=self._settings.kills,
+                            ),
+                        )
         finally:
             lead.close()
 
@@ -159,7 +170,7 @@ class Server:
 
     def _open(self, stack: ExitStack, lead: Lead, state: State) -> Acting:
         """Begin a term, and open all that it takes to act."""
-        self._begin_term(state.engine, lead)
+        self._begin_term(state, lead)
         name = state.name
         self._inbox = queue.SimpleQueue()
         self._consuming = self._link(f"server {name} (requests, results)")
@@ -205,16 +216,17 @@ class Server:
         acting.join(federation, errands)
         return federation, errands
 
-    def _begin_term(self, engine: Engine, lead: Lead) -> None:
+    def _begin_term(self, state: State, lead: Lead) -> None:
         """Depose whoever acted until now; one that was stopped in the middle of a change is ended first.
 
         Raises Deposed where the lead, or the wish to act, is gone before the database could be had.
         """
-        told = False
+        engine, told = state.engine, False
         while lead.is_held and not self._stopping.is_set():
             try:
                 with engine.begin() as connection:
-                    term = identity.begin_term(connection)
+                    term = state.waterline.begin(connection, identity.next_term(connection))
+                    identity.begin_term(connection, term)
                 identity.fence(engine, term)
                 return
             except OperationalError as error:
