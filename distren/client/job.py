@@ -11,12 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from distren.client import fetch
-<<<<<<< HEAD
 from distren.client.connection import News, ServerConnection
-=======
-from distren.client.connection import Connection, News
 from distren.client.plan import ENCODE
->>>>>>> main
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
 from distren.domain.states import FrameState, JobState
