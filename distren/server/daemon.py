@@ -18,6 +18,7 @@ from distren.config import Settings
 from distren.errors import Conflict, NoAnswer
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
+from distren.server.errands import Errands
 from distren.server.federation import Federation
 from distren.server.lead import HEARTBEAT, Lead
 from distren.server.lending import Lending
@@ -179,8 +180,8 @@ class Server:
         for link in (self._consuming, self._publishing):
             link.start()
             stack.callback(link.close)
-        self.federation = self._federated(stack, acting, state)
-        blobs = BlobService(self._broker_url, name, state.store, heartbeat=HEARTBEAT)
+        self.federation, errands = self._federated(stack, acting, state)
+        blobs = BlobService(self._broker_url, name, state.store, heartbeat=HEARTBEAT, elsewhere=errands.take_blobs)
         blobs.start()
         stack.callback(blobs.stop)
         acting.resume()
@@ -190,23 +191,30 @@ class Server:
             )
         return acting
 
-    def _federated(self, stack: ExitStack, acting: Acting, state: State) -> Federation:
-        """Among the peers, from here until the server ends."""
+    def _federated(self, stack: ExitStack, acting: Acting, state: State) -> tuple[Federation, Errands]:
+        """Among the peers, from here until the server ends; what clients ask there has a link of its own."""
         inbox = self._inbox
+        link = Link(self._broker_url, name=f"server {state.name} (clients of peers)", patient=True)
+        link.start()
+        stack.callback(link.close)
+        errands = Errands(state, link.publish)
+        stack.callback(errands.stop)
         federation = Federation(
             state,
             self._settings,
             self._broker_url,
             answer=acting.answer,
             wake=lambda: inbox.put(None),
-            on_client=lambda *_: None,
+            on_client=errands.bring,
+            on_news=errands.tell_news,
         )
         self.lending = state.lending = Lending(state, federation, self._settings, note=acting.note)
         stack.callback(self.lending.stop)
+        errands.federation = federation
         stack.callback(federation.stop)
         federation.start()
-        acting.join(federation)
-        return federation
+        acting.join(federation, errands)
+        return federation, errands
 
     def _begin_term(self, state: State, lead: Lead) -> None:
         """Depose whoever acted until now; one that was stopped in the middle of a change is ended first.

@@ -19,6 +19,7 @@ from distren.storage import jobs as job_rows
 from distren.storage import workers as worker_rows
 from distren.wire import jobs as wire
 from distren.wire.codec import Message
+from distren.wire.peers import Watch
 
 if TYPE_CHECKING:
     from distren.server.state import State
@@ -64,7 +65,7 @@ def _list_jobs(state: State, message: wire.ListJobs) -> Message:
     return wire.Jobs(server=state.name, jobs=[state.job_info(job) for job in found])
 
 
-def _show_job(state: State, message: wire.ShowJob) -> Message:
+def _show_job(state: State, message: wire.ShowJob | Watch) -> Message:
     with state.engine.begin() as connection:
         job = Lifecycle(connection, state.now()).shown_job(message.job)
     return wire.ShownJob(server=state.name, job=state.job_info(job))
@@ -167,6 +168,7 @@ _HANDLERS: dict[type[Message], Handler] = {
     wire.Submit: _submit,
     wire.ListJobs: _list_jobs,
     wire.ShowJob: _show_job,
+    Watch: _show_job,
     wire.ListFrames: _list_frames,
     wire.ListAttempts: _list_attempts,
     wire.ListFiles: _list_files,
