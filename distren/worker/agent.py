@@ -25,6 +25,7 @@ from distren.renderers import registry
 from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
+from distren.wire.frames import Quarantine, ReportWanted, Stop
 from distren.worker import checkpoints, process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding, Stage
