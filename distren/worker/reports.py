@@ -24,6 +24,7 @@ class State(StrEnum):
     WORKING = "working"  #: takes frames
     DISK_FULL = "disk full"  #: finishes what it holds, and takes nothing more until there is room on its disk
     DRAINING = "draining"  #: finishes what it holds and takes nothing more
+    QUARANTINED = "quarantined"  #: takes nothing more until the server says otherwise
     ENDED = "ended"  #: has gone, on purpose
 
 

@@ -49,7 +49,7 @@ def test_submit_waits_fetches_and_makes_a_video(farm: FarmProcesses, scene: Path
     )
     assert command.code == 0, command.err
     assert command.err == ""
-    assert "4 frames" in command.out.splitlines()[0]
+    assert "4 frames and a video" in command.out.splitlines()[0]
     assert len(list((tmp_path / "frames").iterdir())) == 4
     with av.open(str(tmp_path / "ball.mp4")) as video:
         stream = video.streams.video[0]
@@ -111,12 +111,12 @@ def test_attempts_say_what_they_used_and_nothing_warns_of_a_good_picture(farm: F
     assert attempt["memory"] > 1_000_000
     assert attempt["processor"] > 0
     assert farm.distren("show", f"{finished}/frame/3", "--json").json["warning"] is None
-    assert "MB" in farm.distren("show", f"{finished}/frame/3").out
+    assert "MiB" in farm.distren("show", f"{finished}/frame/3").out
 
 
 def test_a_black_picture_is_done_and_warned_of(farm: FarmProcesses, tmp_path: Path) -> None:
     (tmp_path / "dark.pov").write_text("camera { location -z } sphere { 9*z, 1 }")
-    job = farm.distren("submit", str(tmp_path / "dark.pov"), "-s", "8x8", "--wait", "--json").json["job"]
+    job = farm.distren("submit", str(tmp_path / "dark.pov"), "-f", "1", "-s", "8x8", "--wait", "--json").json["job"]
     (frame,) = farm.distren("frames", str(job), "--json").json
     assert (frame["state"], frame["reason"]) == ("done", None)
     assert frame["warning"] == "dark.png is black all over"
