@@ -58,6 +58,17 @@ class Settings(BaseSettings):
     peers: dict[str, PeerSettings] = Field(
         default_factory=dict, description="the servers that this one is associated with, for those who deploy by file"
     )
+    lend: Literal["never", "always"] | float = Field(
+        default="always",
+        description="when frames are lent to peers: never, always, or when own workers have more minutes of work",
+    )
+    lend_to: dict[str, Literal["never", "always"] | float] = Field(
+        default_factory=dict, description="the same for one peer, by its name"
+    )
+    borrow: int | None = Field(
+        default=None, ge=0, description="frames of peers that are taken at a time; default: what slots are free for"
+    )
+    borrow_from: dict[str, int] = Field(default_factory=dict, description="the same for one peer, by its name")
     peer_jobs: int = Field(default=1_000, ge=0, description="jobs of one peer that may be open here at the same time")
     peer_upload: int = Field(
         default=10**12,
@@ -80,6 +91,10 @@ class Settings(BaseSettings):
     )
     programs: dict[str, str] = Field(
         default_factory=dict, description="the programs of renderers by the renderer's name, where PATH does not say"
+    )
+
+    commands: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="programs that jobs may name, in TOML only: docs/how-to/offer-a-command.md"
     )
 
     @property

@@ -68,7 +68,9 @@ def _fetch(cli: Cli, job: Job, target: Path, *, frames: FrameNumbers, partial: b
 
 
 def _video(cli: Cli, fetched: Fetched, wish: Wish) -> None:
-    from distren.client import video  # takes a quarter of a second, which only those who want a video wait for
+    from distren.renderers.encode import (
+        video,  # takes a quarter of a second, which only those who want a video wait for
+    )
 
     assert wish.video is not None
     images = video.images_of(fetched.files, fetched.target)

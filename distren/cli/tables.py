@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
@@ -12,6 +12,7 @@ from distren.cli import human, records
 from distren.domain.job import DEFAULT_POOL, DEFAULT_PRIORITY
 from distren.renderers.declaration import Setting
 from distren.renderers.protocol import Capability, Renderer
+from distren.renderers.registry import HELPERS
 from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, LimitsInfo, WorkerInfo
 from distren.wire.peers import PeerInfo
 
@@ -209,7 +210,7 @@ def workers(infos: Iterable[WorkerInfo], now: float) -> Table:
             f"{len(info.held)}/{info.slots}",
             _held(info.held),
             f"{info.done:,}",
-            Text(", ".join(f"{name} {version}" for name, version in sorted(info.renderers.items()))),
+            Text(", ".join(f"{name} {version}" for name, version in sorted(_own(info).items()))),
             info.pool,
             f"{human.plural(info.cores, 'core')}, {human.size(info.memory)}",
             Text("yes", style="green") if info.sandboxed else Text("no", style="yellow"),
@@ -258,6 +259,11 @@ def settings(declared: Iterable[Setting]) -> Table:
     for setting in declared:
         table.add_row(*map(Text, (setting.shown, setting.values, setting.default, setting.meaning)))
     return table
+
+
+def _own(info: WorkerInfo) -> Mapping[str, str]:
+    """A worker's renderers without those that every worker has."""
+    return {name: version for name, version in info.renderers.items() if name not in HELPERS}
 
 
 def _held(held: Sequence[tuple[int, int]]) -> str:

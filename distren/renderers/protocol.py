@@ -7,11 +7,12 @@ that is a package of its own is in examples/renderer, and docs/how-to/add-a-rend
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from distren.config import Settings
 from distren.domain.frameset import FrameSet
 from distren.errors import RenderError
 from distren.renderers.declaration import Declaration
@@ -27,10 +28,15 @@ class AttemptFailed(RenderError):
 
 @dataclass(frozen=True, kw_only=True)
 class Capability:
-    """Whether the program can run on this machine: its `version`, or in `missing` one line on what to install."""
+    """Whether the program can run on this machine: its `version`, or in `missing` one line on what to install.
+
+    `offers` is what a worker reports in place of the renderer's own name and version, where it can do parts of what
+    the renderer is about (see `Divided`).
+    """
 
     version: str | None = None
     missing: str | None = None
+    offers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +86,8 @@ class Command:
     for their requests and outputs may be rendered by one process. It gets each request as a line of JSON, and answers
     with one (docs/how-to/add-a-renderer.md, Programs that stay).
     `wraps_at`: the program breaks long lines after that many characters, and a line that goes on begins with a blank,
-    or follows one that is full; the worker joins them before anybody reads them.
+    or follows one that is full; the worker joins them before anybody reads them. `read_line` takes the place of the
+    adapter's, where what a line means depends on the frame.
     """
 
     argv: tuple[str, ...]
@@ -90,6 +97,7 @@ class Command:
     good_statuses: frozenset[int] = frozenset({0})
     request: Mapping[str, Any] | None = None
     wraps_at: int | None = None
+    read_line: Callable[[str], Progress | Trouble | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,3 +174,19 @@ class Renderer(Protocol):
 
     def read_line(self, line: str) -> Progress | Trouble | None:
         """What one line of the program's output (without its end) means; None: nothing of interest."""
+
+
+@runtime_checkable
+class Configurable(Protocol):
+    """An adapter that needs more of the worker's configuration than where its program is."""
+
+    def configured(self, settings: Settings) -> Renderer:
+        """The adapter as this machine's owner has configured it. Raises SettingsError."""
+
+
+@runtime_checkable
+class Divided(Protocol):
+    """An adapter of which a worker may be able to do some things and not others."""
+
+    def capability(self, settings: Mapping[str, str]) -> str:
+        """The name under which a worker reports (`Capability.offers`) that it can render with these settings."""

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from distren.errors import InputError, RendererUnavailable
 from distren.renderers.declaration import Declaration
-from distren.renderers.protocol import Renderer
+from distren.renderers.protocol import Divided, Renderer
 
 log = logging.getLogger(__name__)
+
+HELPERS = frozenset({"encode", "merge"})
+"""renderers that every worker has: they need nothing but DistRen's own libraries, and do not count in a class's name"""
 
 
 @functools.cache
@@ -48,3 +51,9 @@ def for_scene(path: Path) -> Renderer:
     raise InputError(
         f"no renderer knows what to do with '{path.name}': name a scene, a directory or a tarball of a job"
     )
+
+
+def capability(renderer: str, settings: Mapping[str, str]) -> str:
+    """What a worker must report to be given frames of `renderer` with these settings; as a rule, its name."""
+    adapter = installed().get(renderer)
+    return adapter.capability(settings) if isinstance(adapter, Divided) else renderer

@@ -36,6 +36,17 @@ def check_works(spec: JobSpec) -> None:
                 raise JobFileError(f"{work.renderer}{where}: {error}") from error
 
 
+def capability_of(work: Work) -> str:
+    """What a worker must report to be given frames with this work."""
+    return registry.capability(work.renderer, work.settings)
+
+
+def lanes_of(spec: JobSpec) -> tuple[str, ...]:
+    """The capabilities that the job's frames need, each once; that of the job itself comes first."""
+    groups = (capability_of(group.over(spec.work)) for group in spec.groups)
+    return tuple(dict.fromkeys((capability_of(spec.work), *groups)))
+
+
 def check_work(adapter: Renderer, work: Work) -> None:
     """Raise JobFileError where the adapter refuses the settings, or its schema the elements in them."""
     adapter.check(work.settings)

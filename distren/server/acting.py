@@ -18,6 +18,7 @@ from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import CONTROL, DEAD, DEFAULT, MARK, REPORTS, REQUESTS, RESULTS
 from distren.errors import DecodeError, DistrenError, OutputError
 from distren.server import requests
+from distren.server.changes import Changed
 from distren.server.federation import Federation, problem
 from distren.server.fleet import REPORT_EVERY
 from distren.server.lifecycle import Event
@@ -80,6 +81,10 @@ class Acting:
     def join(self, federation: Federation) -> None:
         """From now on every turn deals with what peers say as well."""
         self._federation = federation
+
+    def note(self, changed: Changed) -> None:
+        """Peers have changed something, or there is news of them that a turn has to deal with. Any thread may call."""
+        self._turns.note(changed)
 
     def resume(self) -> None:
         """Take up what an earlier process left, and ask the workers who is there."""

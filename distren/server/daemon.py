@@ -20,6 +20,7 @@ from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
 from distren.server.federation import Federation
 from distren.server.lead import HEARTBEAT, Lead
+from distren.server.lending import Lending
 from distren.server.state import State
 from distren.storage import identity, schema, stopped
 from distren.storage.blobstore import BlobStore
@@ -189,6 +190,8 @@ class Server:
             wake=lambda: inbox.put(None),
             on_client=lambda *_: None,
         )
+        self.lending = state.lending = Lending(state, federation, self._settings, note=acting.note)
+        stack.callback(self.lending.stop)
         stack.callback(federation.stop)
         federation.start()
         acting.join(federation)

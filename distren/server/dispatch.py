@@ -7,7 +7,8 @@ while the order of all other frames stays in the database, where priority, pause
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -30,9 +31,24 @@ from distren.wire.frames import OutputFile, Render
 AHEAD = 1.0
 """seconds of work that a queue holds beyond what its workers have taken"""
 _LARGEST_WINDOW = 5_000
+LENT = "lent"
+"""stands for an exchange where a frame is issued to a peer"""
+_MOST_NEEDS_LENT = 5_000
+"""frames that need more are not lent: the message would be too large"""
 
 Owing = tuple[str, str, bytes]
 """exchange, routing key and body of a message that the transaction owes to the broker"""
+
+
+class Lending(Protocol):
+    """What dispatch asks about peers; `guests` are jobs that hold frames of theirs."""
+
+    @property
+    def guests(self) -> Collection[int]: ...
+
+    def is_willing(self, connection: Connection, queue: str, job: Job, renderer: str) -> bool: ...
+
+    def describe(self, connection: Connection, job: int, ids: Iterable[int]) -> Mapping[int, Render]: ...
 
 
 def window(one: WorkerClass, rate: float) -> int:
@@ -41,12 +57,20 @@ def window(one: WorkerClass, rate: float) -> int:
     return min(one.room + ahead, _LARGEST_WINDOW)
 
 
-def fill(connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: float, steady: float) -> list[Owing]:
-    """Issue ready frames to every class whose window has room; returns the messages.
+def fill(
+    connection: Connection,
+    lifecycle: Lifecycle,
+    fleet: Fleet,
+    *,
+    now: float,
+    steady: float,
+    lending: Lending | None = None,
+) -> list[Owing]:
+    """Issue ready frames to every class whose window has room, and then to peers; returns the messages.
 
     `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds.
     """
-    classes = fleet.classes(steady)
+    classes = {**fleet.classes(steady), **(fleet.offers if lending is not None else {})}
     if not classes:
         return []
     issued = frame_rows.issued_by_queue(connection)
@@ -57,26 +81,51 @@ def fill(connection: Connection, lifecycle: Lifecycle, fleet: Fleet, *, now: flo
     for job in job_rows.in_turn(connection):
         if not job.counts[FrameState.READY]:
             continue
-        for lane, renderer in enumerate(job.lanes):
-            able = [queue for queue, one in classes.items() if free[queue] > 0 and _can(one, job.pool, renderer)]
-            if not able:
-                continue
+        for lane, capability in enumerate(job.lanes):
+            able = [queue for queue, one in classes.items() if free[queue] > 0 and _can(one, job.pool, capability)]
+            if lending is not None:
+                able = [q for q in able if q not in fleet.offers or lending.is_willing(connection, q, job, capability)]
             limit = sum(free[queue] for queue in able)
-            ready = frame_rows.ready(connection, job.id, lane=lane, now=now, limit=limit)
-            differing = groups.load(connection, job.id, {one.group for one in ready if one.group is not None})
+            ready = frame_rows.ready(connection, job.id, lane=lane, now=now, limit=limit) if able else []
+            describe = _Describer(connection, job, ready, lending)
             for stored in ready:
-                queue = max(able, key=lambda name: free[name])
-                free[queue] -= 1
-                needs = dependencies.results(connection, job.id, stored.frame.id) if stored.needs else ()
-                work = _work(job, stored, differing)
-                owing.append((FRAMES, queue, message(job, lifecycle.issue(stored, queue), needs, work).encode()))
+                queue = _choose(able, free, fleet.offers, stored)
+                if queue is not None:
+                    free[queue] -= 1
+                    render = describe(lifecycle.issue(stored, queue), stored)
+                    owing.append((LENT if queue in fleet.offers else FRAMES, queue, render.encode()))
         if all(room <= 0 for room in free.values()):
             break
     return owing
 
 
-def _can(one: WorkerClass, pool: str, renderer: str) -> bool:
-    return one.pool == pool and renderer in one.renderers
+def _choose(able: Iterable[str], free: Mapping[str, int], offers: Collection[str], stored: Stored) -> str | None:
+    """The queue with most room, of our own ones where any has; None where the frame fits into no other."""
+    own = [queue for queue in able if free[queue] > 0 and queue not in offers]
+    if not own and stored.needs <= _MOST_NEEDS_LENT:
+        own = [queue for queue in able if free[queue] > 0]
+    return max(own, key=lambda name: free[name], default=None)
+
+
+class _Describer:
+    """Makes the messages for frames of a job, which may be a peer's."""
+
+    def __init__(self, connection: Connection, job: Job, several: Sequence[Stored], lending: Lending | None) -> None:
+        self._connection, self._job = connection, job
+        self._groups = groups.load(connection, job.id, {one.group for one in several if one.group is not None})
+        self._lent: Mapping[int, Render] = {}
+        if lending is not None and job.id in lending.guests:
+            self._lent = lending.describe(connection, job.id, [one.frame.id for one in several])
+
+    def __call__(self, issued: Frame, stored: Stored) -> Render:
+        if issued.id in self._lent:
+            return self._lent[issued.id].model_copy(update={"issue": issued.issue})
+        needs = dependencies.results(self._connection, self._job.id, issued.id) if stored.needs else ()
+        return message(self._job, issued, needs, _work(self._job, stored, self._groups))
+
+
+def _can(one: WorkerClass, pool: str, capability: str) -> bool:
+    return one.pool == pool and capability in one.renderers
 
 
 def _work(job: Job, stored: Stored, differing: Mapping[int, Group]) -> Work:

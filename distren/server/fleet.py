@@ -40,6 +40,8 @@ class Fleet:
     """The workers that report. Times are of a steady clock, in seconds: a jump of the wall clock changes nothing."""
 
     def __init__(self) -> None:
+        self.offers: dict[str, WorkerClass] = {}
+        """what peers take, by the name that stands for a queue; `room` is how many frames, `slots` is 0"""
         self._seen: dict[str, Seen] = {}
         self._finished: dict[str, deque[tuple[float, int]]] = {}
 
@@ -99,8 +101,15 @@ class Fleet:
         return sum(count for _, count in recent) / max(now - recent[0][0], 0.5)
 
     def can_render(self, renderer: str, pool: str, now: float) -> bool:
-        """Whether a worker of the pool has the renderer."""
-        return any(report.pool == pool and renderer in report.renderers for report in self.alive(now))
+        """Whether a worker of the pool has the renderer, here or at a peer that takes frames."""
+        return bool(self.versions(renderer, pool, now)) or any(
+            offer.pool == pool and renderer in offer.renderers for offer in self.offers.values()
+        )
+
+    def versions(self, renderer: str, pool: str, now: float) -> set[str]:
+        """The versions of a renderer that workers of the pool have."""
+        reports = (report for report in self.alive(now) if report.pool == pool)
+        return {report.renderers[renderer] for report in reports if renderer in report.renderers}
 
     def renderers(self, now: float) -> dict[str, int]:
         """How many workers have each renderer."""

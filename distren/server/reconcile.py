@@ -11,6 +11,7 @@ from collections import defaultdict
 from datetime import timedelta
 
 from distren import urls
+from distren.domain import lending
 from distren.domain.states import FrameState
 from distren.server.fleet import REPORT_EVERY, Fleet
 from distren.server.lifecycle import Lifecycle
@@ -101,6 +102,8 @@ class Reconciler:
     def _suspicion(self, stored: Stored, missing: set[Key]) -> str | None:
         """Why the frame may have been lost; None where all is well."""
         frame = stored.frame
+        if lending.peer_of(frame.queue) is not None:
+            return None
         if frame.state is FrameState.QUEUED:
             return "no queue and no worker had it" if _key(stored) in missing else None
         return None if self._fleet.holds(frame.job, frame.id) else f"worker {frame.worker} no longer had it"

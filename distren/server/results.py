@@ -15,14 +15,23 @@ def store_result(store: BlobStore, event: Completed) -> Failed | None:
     """
     tarball, blob = event.tarball, event.result
     if tarball is None:
-        return None if store.has(blob.digest) else _failure(event, "its frame tarball never arrived")
-    if len(tarball) != blob.size or hashlib.sha256(tarball).hexdigest() != blob.digest:
-        return _failure(event, "its frame tarball arrived damaged")
+        return None if store.has(blob.digest) else as_failed(event, "its frame tarball never arrived")
+    if (reason := check_bytes(event)) is not None:
+        return as_failed(event, reason)
     store.put(tarball)
     return None
 
 
-def _failure(event: Completed, reason: str) -> Failed:
+def check_bytes(event: Completed) -> str | None:
+    """What is wrong with the frame tarball inside the event, if it is there."""
+    tarball, blob = event.tarball, event.result
+    if tarball is None or (len(tarball) == blob.size and hashlib.sha256(tarball).hexdigest() == blob.digest):
+        return None
+    return "its frame tarball arrived damaged"
+
+
+def as_failed(event: Completed, reason: str) -> Failed:
+    """The failure that stands in for a result that is none."""
     return Failed(
         worker=event.worker,
         job=event.job,

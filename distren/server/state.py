@@ -6,12 +6,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from distren.server import views
+from distren.server import dispatch, views
+from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
+from distren.server.lifecycle import Lifecycle
 from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
@@ -41,6 +44,18 @@ class Rates:
         return sum(count for _, count in recent) / max(now - recent[0][0], 1.0)
 
 
+class Lending(dispatch.Lending, Protocol):
+    """What the turns ask of lending; see server/lending.py."""
+
+    def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None: ...
+
+    def lend(self, connection: Connection, owing: list[dispatch.Owing]) -> list[dispatch.Owing]: ...
+
+    def follow(self, connection: Connection, *, tick: bool) -> list[Changed]: ...
+
+    def committed(self) -> None: ...
+
+
 @dataclass
 class State:
     """`now` is the wall clock, `steady` one that never jumps; both in seconds.
@@ -62,6 +77,7 @@ class State:
     now: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
     opened: float = field(default_factory=time.monotonic)
+    lending: Lending = field(default_factory=Alone)
     sweeping: bool = True
 
     def job_info(self, job: Job) -> JobInfo:

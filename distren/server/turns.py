@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
 from distren import failpoints
 from distren.amqp.link import Link
+from distren.domain.lending import peer_of
 from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
 from distren.server import deletion, dispatch
@@ -50,7 +52,7 @@ class Turns:
         with self._state.engine.begin() as connection:
             frame_rows.retry_by(connection, now + MOST_WAIT.total_seconds())
             self._load_retries(connection, now)
-            for queue in frame_rows.issued_by_queue(connection):
+            for queue in _own(frame_rows.issued_by_queue(connection)):
                 self._relay.declare(queue)
             self._relay.resume(connection)
 
@@ -86,15 +88,17 @@ class Turns:
                 state.fleet.finished(queue, count, steady)
             withdrawing = Lifecycle(connection, now)
             emptied = self._withdraw(connection, withdrawing, tick=tick, steady=steady)
+            state.lending.withdraw(connection, withdrawing, everything=self._withdraw_all, tick=tick)
             withdrawn = withdrawing.save()
             mending = Lifecycle(connection, now)
             if tick:
                 self._reconciler.check(mending, frame_rows.issued(connection), now=now, steady=steady)
             mended = mending.save()
             issuing = Lifecycle(connection, now)
-            owing = dispatch.fill(connection, issuing, state.fleet, now=now, steady=steady)
+            owing = dispatch.fill(connection, issuing, state.fleet, now=now, steady=steady, lending=state.lending)
             issued = issuing.save()
-            owed = outbox.add(connection, owing)
+            owed = outbox.add(connection, state.lending.lend(connection, owing))
+            followed = state.lending.follow(connection, tick=tick)
             self._relay.settle(connection)
             self._save_workers(connection, tick=tick)
             if state.sweeping:
@@ -109,6 +113,9 @@ class Turns:
             self._broker_lost = False
         self.wanted = self._broker_lost or state.sweeping
         self._committed([applied, withdrawn, mended, issued], now)
+        state.lending.committed()
+        for changed in followed:
+            self.note(changed)
         if tick:
             self._count_queues()
 
@@ -130,12 +137,21 @@ class Turns:
 
     def _committed(self, changes: list[Changed], now: float) -> None:
         self._withdraw_all = False
-        self._state.changed += changes
         while self._retries and self._retries[0] <= now:
             heapq.heappop(self._retries)
         for changed in changes:
-            for due in changed.retries:
-                heapq.heappush(self._retries, due)
+            self._remember(changed)
+
+    def note(self, changed: Changed) -> None:
+        """Something has changed outside of a turn's own transaction, or may be done now: another turn is wanted."""
+        self._remember(changed)
+        self.wanted = True
+
+    def _remember(self, changed: Changed) -> None:
+        if changed.frames or changed.jobs:
+            self._state.changed.append(changed)
+        for due in changed.retries:
+            heapq.heappush(self._retries, due)
 
     def _withdraw(self, connection: Connection, lifecycle: Lifecycle, *, tick: bool, steady: float) -> set[str]:
         """Take back the frames that wait in queues that are to be emptied, or that nobody consumes any more."""
@@ -143,7 +159,7 @@ class Turns:
         if not (everything or tick):
             return set()
         alive = self._state.fleet.queues(steady)
-        found = frame_rows.issued_by_queue(connection)
+        found = _own(frame_rows.issued_by_queue(connection))
         queues = {queue for queue in found if everything or self._abandoned(queue, alive, steady)}
         reason = "its place in the order changed" if everything else "no worker of its class is there"
         if self._broker_lost and queues:
@@ -162,7 +178,7 @@ class Turns:
 
     def _count_queues(self) -> None:
         with self._state.engine.begin() as connection:
-            queues = list(frame_rows.issued_by_queue(connection))
+            queues = _own(frame_rows.issued_by_queue(connection))
         for queue in queues:
             self._relay.declare(queue)
             self._link.count(queue, lambda messages, queue=queue: self._reconciler.counted(queue, messages))  # type: ignore[misc]
@@ -175,6 +191,11 @@ class Turns:
         for report in self._unsaved.values():
             worker_rows.save(connection, _record(report, self._state.now()))
         self._unsaved.clear()
+
+
+def _own(queues: Iterable[str]) -> list[str]:
+    """Those of the queues that are of our broker, and do not stand for a peer."""
+    return [queue for queue in queues if peer_of(queue) is None]
 
 
 def _apply(connection: Connection, events: list[Event], poisoned: list[Render], now: float) -> Changed:

@@ -60,7 +60,7 @@ def idle_lanes(job: Job, fleet: Fleet, now: float) -> list[int]:
     """The lanes of a job whose renderer nobody has now; empty where it has one lane only."""
     if len(job.lanes) == 1 or job.state is not JobState.ACTIVE or not job.counts[FrameState.READY]:
         return []
-    return [lane for lane, renderer in enumerate(job.lanes) if not fleet.can_render(renderer, job.pool, now)]
+    return [lane for lane, capability in enumerate(job.lanes) if not fleet.can_render(capability, job.pool, now)]
 
 
 def why_waiting(job: Job, fleet: Fleet, now: float, starving: Sequence[int] = ()) -> str:
@@ -72,8 +72,8 @@ def why_waiting(job: Job, fleet: Fleet, now: float, starving: Sequence[int] = ()
         return f"paused: 'distren resume {job.id}' lets it go on"
     waits = job.state is JobState.ACTIVE and job.counts[FrameState.READY] + job.counts[FrameState.QUEUED]
     lacking = [job.lanes[lane] for lane in starving]
-    if len(job.lanes) == 1 and waits and not fleet.can_render(job.renderer, job.pool, now):
-        lacking = [job.renderer]
+    if len(job.lanes) == 1 and waits and not fleet.can_render(job.lanes[0], job.pool, now):
+        lacking = [job.lanes[0]]
     if lacking:
         named = " or ".join(f"'{name}'" for name in lacking)
         return f"no worker of pool '{job.pool}' can run {named} now: start one with 'distren-worker'"

@@ -25,6 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from distren.domain.frame import Frame
 from distren.domain.job import Blob, JobSpec
 from distren.domain.states import ISSUED, FrameState
+from distren.renderers.work import capability_of, lanes_of
 from distren.storage.tables import frames
 
 # A literal: SQLite does not use its index of ready frames for a parameter.
@@ -69,7 +70,7 @@ class Stored:
     """A frame with what only the database knows.
 
     `attempts` is how many there have been, `needs` how many frames it needs; `group` is its group's number, None where
-    it is as its job says; `lane` says which of the job's renderers renders it.
+    it is as its job says; `lane` says which of the job's lanes it is in.
     """
 
     frame: Frame
@@ -89,8 +90,9 @@ def add(connection: Connection, job: int, spec: JobSpec) -> int:
 
     An id that is named twice counts once, and belongs to the group that names it.
     """
+    lanes = {name: lane for lane, name in enumerate(lanes_of(spec))}
     for number, group in enumerate(spec.groups):
-        lane = spec.renderers.index(group.renderer or spec.renderer)
+        lane = lanes[capability_of(group.over(spec.work))]
         _add_ranges(connection, group.frames.ranges, {"job": job, "group": number, "lane": lane})
     _add_ranges(connection, spec.frames.ranges, {"job": job, "group": None, "lane": 0})
     every = spec.every

@@ -12,9 +12,10 @@ from distren.domain.groups import Work
 from distren.domain.job import Blob, InputFile, JobSpec
 from distren.domain.progress import Counts
 from distren.domain.states import FrameState, JobState
+from distren.renderers.work import lanes_of
 from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
-from distren.storage.tables import files, jobs
+from distren.storage.tables import files, guests, jobs
 
 _ROWS = 10_000
 
@@ -23,9 +24,9 @@ _ROWS = 10_000
 class Job:
     """A job's record. Times are seconds since 1970, UTC; limits are seconds and bytes.
 
-    `lanes` are its renderers: a frame's lane counts in this list. `needed`: frames, of this job or of others, need
-    frames of this job. `next_file` is the next file id to be given. `deleted`: it is being
-    removed, and nobody may see it any more.
+    `lanes` are the capabilities that its frames need (as a rule, renderers): a frame's lane counts in this list.
+    `needed`: frames, of this job or of others, need frames of this job. `next_file` is the next file id to be given.
+    `deleted`: it is being removed, and nobody may see it any more.
     """
 
     id: int
@@ -82,7 +83,7 @@ def add(
             settings=dict(spec.settings),
             content=list(spec.content),
             outputs=groups.outputs_written(spec.outputs),
-            lanes=list(spec.renderers) if len(spec.renderers) > 1 else [],
+            lanes=[] if (lanes := lanes_of(spec)) == (spec.renderer,) else list(lanes),
             time_limit=spec.limits.time.total_seconds(),
             silence_limit=None if silence is None else silence.total_seconds(),
             memory_limit=spec.limits.memory,
@@ -143,9 +144,10 @@ def newest(connection: Connection, *, before: int | None, limit: int) -> list[Jo
 
 
 def in_turn(connection: Connection) -> list[Job]:
-    """The active jobs in the order in which they are rendered: by priority, then by age."""
-    query = select(jobs).where(jobs.c.state == JobState.ACTIVE, jobs.c.deleted.is_(None))
-    query = query.order_by(jobs.c.priority.desc(), jobs.c.id)
+    """The active jobs in the order in which they are rendered: by priority, then by age; those of peers come last."""
+    query = select(jobs).outerjoin(guests, guests.c.job == jobs.c.id)
+    query = query.where(jobs.c.state == JobState.ACTIVE, jobs.c.deleted.is_(None))
+    query = query.order_by(guests.c.job.is_not(None), jobs.c.priority.desc(), jobs.c.id)
     return [_job(row) for row in connection.execute(query)]
 
 

@@ -238,3 +238,57 @@ peer_jobs = Table(
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
     comment="jobs that came from a peer",
 )
+
+loans = Table(
+    "loans",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("frame", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), primary_key=True),
+    Column("issue", Integer, nullable=False),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="frames that a peer has been lent and has not brought back",
+)
+
+loan_jobs = Table(
+    "loan_jobs",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), primary_key=True),
+    Column("priority", Integer, nullable=False, comment="as the peer has been told"),
+    comment="jobs of which a peer has been lent frames, until it is told that they have ended",
+)
+
+loan_results = Table(
+    "loan_results",
+    metadata,
+    Column("token", String(32), primary_key=True),
+    Column("peer", String(63), nullable=False),
+    Column("body", LargeBinary, nullable=False, comment="frame.completed"),
+    comment="results of lent frames whose tarball is still at the peer",
+)
+
+guests = Table(
+    "guests",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), nullable=False),
+    Column("of_job", _Id, nullable=False, comment="the job's id at the peer"),
+    Column("renderer", Text, nullable=False),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="jobs that hold frames which a peer has lent us",
+)
+Index("ix_guests_of_job", guests.c.of_job)
+
+guest_frames = Table(
+    "guest_frames",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("frame", _Id, primary_key=True, autoincrement=False),
+    Column("issue", Integer, nullable=False, comment="the lender's"),
+    Column("render", LargeBinary, nullable=False, comment="the lender's frame.render"),
+    Column("arriving", Integer, nullable=False, comment="1: its inputs are not all here yet"),
+    Column("told", String(32), comment="the token of the attempt that the lender has been told of"),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="frames that a peer has lent us and that have not been brought back",
+)

@@ -22,6 +22,8 @@ Range = Annotated[tuple[Id, Id, Annotated[int, Field(ge=1)]], Field(strict=False
 """first id, last id and step"""
 NeededResult = Annotated[tuple[Id, Id, Digest, Count], Field(strict=False)]
 """job id, frame id, and digest and size of the frame tarball; a list, so that 50,000 of them fit into a message"""
+PlacedResult = Annotated[tuple[ShortText, Digest, Count], Field(strict=False)]
+"""folder, and digest and size of the frame tarball"""
 Content = Annotated[str, Field(max_length=2**23, pattern=_NO_NUL)]
 """an element of a renderer's settings, as canonical XML; a job file is no larger"""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -8,7 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from distren.domain.needs import MOST_OF_A_FRAME
 from distren.wire.codec import Message
-from distren.wire.fields import Blob, Content, Count, FrameOfJob, Id, Name, NeededResult, Seconds, ShortText, Token
+from distren.wire.fields import (
+    Blob,
+    Content,
+    Count,
+    FrameOfJob,
+    Id,
+    Name,
+    NeededResult,
+    PlacedResult,
+    Seconds,
+    ShortText,
+    Token,
+)
 
 INLINE = 2**20
 """bytes; a frame tarball or log of at most this size travels inside the event, a larger one as a blob before it"""
@@ -31,7 +43,7 @@ class Render(Message, type="frame.render"):
     `renderer`, `settings` and `content` (elements of the settings that hold more than text, as canonical XML) are those
     of this very frame. `outputs` are files that it must produce beyond those of its renderer. The limits are seconds
     (`silence_limit`: without a line of output or progress) and bytes; None is no limit. `needs` are the frames that it
-    needs, with their frame tarballs.
+    needs, with their frame tarballs; `placed` are those of other servers, each with its folder below `needs/`.
     """
 
     job: Id
@@ -51,6 +63,7 @@ class Render(Message, type="frame.render"):
     memory_limit: Count | None = None
     output_limit: Count | None = None
     needs: Annotated[list[NeededResult], Field(max_length=MOST_OF_A_FRAME)] = []
+    placed: Annotated[list[PlacedResult], Field(max_length=MOST_OF_A_FRAME)] = []
 
 
 class _Event(Message):

@@ -120,7 +120,7 @@ class Worker:
         with contextlib.ExitStack() as stack:
             claimed, self._lines = connect(
                 self._broker_url,
-                topology.class_queue_name(self._pool, found.versions),
+                topology.class_queue_name(self._pool, found.of_class),
                 locks=self._settings.cache / "names",
                 name=self._wanted_name,
             )

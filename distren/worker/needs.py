@@ -2,14 +2,17 @@
 
 <working directory>/needs/frame/<id>/        files of a frame of the same job
 <working directory>/needs/<job>/frame/<id>/  files of a frame of another job
+<working directory>/needs/<server>/<job>/frame/<id>/  files of a frame of another server
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from distren.domain.job import Blob
+from distren.domain.lending import place
 from distren.wire.frames import Render
 from distren.worker.cache import InputCache, link
 
@@ -20,14 +23,19 @@ def lay(render: Render, cache: InputCache, output: Path) -> None:
     """Link the files of every frame that this one needs into the folder that it is rendered in.
 
     They are hard links: the cache may forget its own while the frame is rendered. What is there already stays. Raises
-    what `InputCache.result` raises, and OSError.
+    what `InputCache.result` raises, DecodeError and OSError.
     """
-    for job, frame, digest, size in render.needs:
-        of_job = output / FOLDER if job == render.job else output / FOLDER / str(job)
-        target = of_job / "frame" / str(frame)
+    for path, digest, size in (*_places(render), *render.placed):
+        target = output / FOLDER / place(path)
         if not target.exists():
             with cache.result(Blob(digest=digest, size=size)) as source:
                 _link_tree(source, target)
+
+
+def _places(render: Render) -> Iterator[tuple[str, str, int]]:
+    """The needed results with their folders."""
+    for job, frame, digest, size in render.needs:
+        yield f"frame/{frame}" if job == render.job else f"{job}/frame/{frame}", digest, size
 
 
 def _link_tree(source: Path, target: Path) -> None:

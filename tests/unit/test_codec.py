@@ -101,7 +101,7 @@ def test_the_modules_of_the_wire_hold_all_messages() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_every_message_comes_back_as_it_was(kind: type[Message], data: st.DataObject) -> None:
     message = data.draw(any_of(kind))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from distren.domain.frameset import FrameSet
 from distren.errors import SceneError
+from distren.renderers.layout import common, lexical
 from distren.renderers.povray import ini
 from distren.renderers.povray.ini import Option
 from distren.renderers.povray.references import Kind, Reader, Reference
@@ -19,7 +20,7 @@ _ENDINGS = {Kind.INCLUDE: ("", ".inc", ".INC", ".pov", ".POV"), Kind.MEDIA: ("",
 
 def read_scene(path: Path) -> Scene:
     """What `path`, a .pov or .ini file, needs. Raises SceneError, naming the file and line of what is wrong."""
-    path = _lexical(path.absolute())
+    path = lexical(path.absolute())
     if not path.is_file():
         raise SceneError(f"there is no scene '{path}': correct the path")
     if path.suffix.lower() != ".ini":
@@ -27,7 +28,7 @@ def read_scene(path: Path) -> Scene:
         return _scene(files.all(), {"scene": path}, ())
     options = ini.read(path)
     scene = _scene_of(path, options)
-    own = (_lexical(path.parent / option.value) for option in options if option.name == "Library_Path")
+    own = (lexical(path.parent / option.value) for option in options if option.name == "Library_Path")
     folders = tuple(dict.fromkeys((path.parent, scene.parent, *own)))
     files = _Files(scene, folders)
     for option in options:
@@ -46,7 +47,7 @@ def _scene_of(path: Path, options: Iterable[Option]) -> Path:
         raise SceneError(f"{path.name} names no scene: write Input_File_Name=... there")
     option = found[-1]
     for ending in ("", ".pov", ".POV"):
-        candidate = _lexical(path.parent / (option.value + ending))
+        candidate = lexical(path.parent / (option.value + ending))
         if candidate.is_file():
             return candidate
     raise SceneError(
@@ -69,7 +70,7 @@ class _Files:
         return sorted(self._found)
 
     def add_file(self, path: Path) -> None:
-        self._found.setdefault(_lexical(path.absolute()))
+        self._found.setdefault(lexical(path.absolute()))
 
     def add(self, reference: Reference, source: Path) -> None:
         """Follow a reference that stands in `source`."""
@@ -96,7 +97,7 @@ class _Files:
         """The file; None for one of POV-Ray's own, and for one that may never be needed."""
         for folder in self._folders:
             for ending in _ENDINGS[reference.kind]:
-                candidate = _lexical(folder / (reference.name + ending))
+                candidate = lexical(folder / (reference.name + ending))
                 if candidate.is_file():
                     if Path(reference.name).is_absolute() and reference.certain:
                         raise SceneError(
@@ -118,7 +119,7 @@ class _Files:
 
 
 def _scene(files: list[Path], named: dict[str, Path], options: tuple[Option, ...]) -> Scene:
-    root = _common(file.parent for file in files)
+    root = common(file.parent for file in files)
     return Scene(
         root=root,
         files=tuple(file.relative_to(root) for file in files),
@@ -158,29 +159,3 @@ def _text(path: Path) -> str:
             return file.read(_LARGEST_TEXT).decode("utf-8", "replace")
     except OSError as error:
         raise SceneError(f"'{path}' can not be read: {error.strerror}") from error
-
-
-def _common(folders: Iterable[Path]) -> Path:
-    """The deepest folder that all of them lie in."""
-    common: tuple[str, ...] | None = None
-    for folder in folders:
-        common = folder.parts if common is None else tuple(_agreeing(common, folder.parts))
-    return Path(*(common or ("/",)))
-
-
-def _agreeing(one: tuple[str, ...], other: tuple[str, ...]) -> Iterator[str]:
-    for mine, theirs in zip(one, other, strict=False):
-        if mine != theirs:
-            return
-        yield mine
-
-
-def _lexical(path: Path) -> Path:
-    """`path` without '..' and '.'; links are left alone, since the seed holds what they lead to under their names."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and len(parts) > 1:
-            parts.pop()
-        elif part != "..":
-            parts.append(part)
-    return Path(*parts)

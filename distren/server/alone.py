@@ -1,0 +1,37 @@
+"""What stands in for lending at a server without peers: nothing is lent and nothing borrowed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from sqlalchemy import Connection
+
+from distren.server.changes import Changed
+from distren.server.dispatch import Owing
+from distren.server.lifecycle import Lifecycle
+from distren.storage.jobs import Job
+from distren.wire.frames import Render
+
+
+class Alone:
+    """See Lending in server/lending.py."""
+
+    guests: Collection[int] = ()
+
+    def is_willing(self, connection: Connection, queue: str, job: Job, renderer: str) -> bool:
+        return False
+
+    def describe(self, connection: Connection, job: int, ids: Iterable[int]) -> Mapping[int, Render]:
+        return {}
+
+    def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None:
+        pass
+
+    def lend(self, connection: Connection, owing: list[Owing]) -> list[Owing]:
+        return owing
+
+    def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
+        return []
+
+    def committed(self) -> None:
+        pass

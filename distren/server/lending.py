@@ -1,0 +1,71 @@
+"""Lending and borrowing together, as the turns of the server see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from sqlalchemy import Connection
+
+from distren.config import Settings
+from distren.server.borrower import Borrower
+from distren.server.changes import Changed
+from distren.server.dispatch import Owing
+from distren.server.federation import Federation
+from distren.server.lender import Lender
+from distren.server.lifecycle import Lifecycle
+from distren.server.state import State
+from distren.storage.jobs import Job
+from distren.wire.frames import Render
+
+
+class Lending:
+    """Frames that are ours and frames that are here, among peers. To be made before the federation starts."""
+
+    def __init__(
+        self, state: State, federation: Federation, settings: Settings, *, note: Callable[[Changed], None]
+    ) -> None:
+        self._state, self._federation = state, federation
+        self._lender = Lender(state, federation, settings, note=note)
+        self._borrower = Borrower(state, federation, settings, note=note)
+
+    def stop(self) -> None:
+        self._lender.stop()
+        self._borrower.stop()
+
+    @property
+    def room(self) -> dict[str, int]:
+        """How many frames peers take, by what stands for their queues."""
+        return {queue: offer.room for queue, offer in self._state.fleet.offers.items()}
+
+    @property
+    def guests(self) -> Collection[int]:
+        """The jobs here that hold frames of peers."""
+        return self._borrower.guests
+
+    def is_willing(self, connection: Connection, queue: str, job: Job, renderer: str) -> bool:
+        """Whether frames of the job may be lent to the peer behind `queue`; what was lent to us is not lent on."""
+        return job.id not in self.guests and self._lender.is_willing(connection, queue, job, renderer)
+
+    def describe(self, connection: Connection, job: int, ids: Iterable[int]) -> Mapping[int, Render]:
+        """What our workers need to know to render a peer's frames."""
+        return self._borrower.describe(connection, job, ids)
+
+    def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None:
+        """Take back from peers what stands wrongly with them."""
+        if self._federation.members():
+            self._lender.withdraw(connection, lifecycle, everything=everything, tick=tick)
+
+    def lend(self, connection: Connection, owing: list[Owing]) -> list[Owing]:
+        """Send what was issued to peers; returns what is for our own broker."""
+        return self._lender.lend(connection, owing)
+
+    def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
+        """Tell peers what follows for them from a turn's changes; returns what has changed here because of them."""
+        if not self._federation.members():
+            return []
+        return [*self._lender.follow(connection, tick=tick), *self._borrower.follow(connection, tick=tick)]
+
+    def committed(self) -> None:
+        """The turn's transaction is committed."""
+        self._lender.committed()
+        self._borrower.committed()

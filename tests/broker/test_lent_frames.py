@@ -1,0 +1,285 @@
+"""A server lends ready frames to a peer with free slots, and has their results whatever happens on the way."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from brokers import Broker
+from hands import Hands, result_of, submit
+from sites import Site, associate, site, until
+
+from distren.broker.management import Management
+from distren.domain import frameset
+from distren.domain.job import Limits
+from distren.domain.needs import Needs
+from distren.federation import health, sender
+from distren.server import borrower, federation, lender
+from distren.wire.jobs import FrameInfo, JobInfo, WorkerInfo
+
+Two = tuple[Site, Site]
+
+
+@pytest.fixture(scope="module")
+def two(
+    tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, management: Management
+) -> Iterator[Two]:
+    """Two peers, on two brokers."""
+    folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
+    with (
+        other_broker.management() as api,
+        site(f"alpha-{mark}", folder, other_broker, api) as alpha,
+        site(f"beta-{mark}", folder, broker, management) as beta,
+    ):
+        associate(alpha, beta)
+        yield alpha, beta
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes half a minute takes a second."""
+    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
+    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(federation, "HELLO_EVERY", 1.0)
+    monkeypatch.setattr(health, "DOWN_AFTER", 30.0)
+    monkeypatch.setattr(lender, "SILENT_AFTER", 5.0)
+    monkeypatch.setattr(lender, "REFUSED_FOR", 2.0)
+    monkeypatch.setattr(borrower, "GIVE_BACK_AFTER", 2.0)
+
+
+def info(at: Site, job: int) -> JobInfo:
+    with at.farm() as farm:
+        return farm.job(job).info()
+
+
+def frames(at: Site, job: int) -> list[FrameInfo]:
+    with at.farm() as farm:
+        return list(farm.job(job).frames())
+
+
+def ended(at: Site, job: int, state: str = "done") -> bool:
+    found = info(at, job).state
+    assert found in ("active", "paused", state)
+    return found == state
+
+
+def result(at: Site, job: int, number: int) -> bytes:
+    found = next(one for one in frames(at, job) if one.frame == number)
+    assert found.result is not None
+    path = at.settings.blobs / found.result.digest[:2] / found.result.digest
+    paths = [path, *at.settings.blobs.rglob(found.result.digest)]
+    return next(path for path in paths if path.is_file()).read_bytes()
+
+
+def offered(at: Site, peer: Site) -> int:
+    """How many frames `peer` takes, as far as `at` knows."""
+    offers = at.server.lending.room
+    return sum(room for queue, room in offers.items() if queue.startswith(f"peer/{peer.name}/"))
+
+
+@contextmanager
+def hands(*wanted: tuple[Site, int]) -> Iterator[list[Hands]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(Hands(at, slots=slots)) for at, slots in wanted]
+
+
+def test_frames_are_rendered_by_both_and_each_result_is_recorded_once(two: Two) -> None:
+    alpha, beta = two
+    with hands((alpha, 1), (beta, 1)) as (ours, theirs):
+        until(lambda: offered(alpha, beta) > 0)
+        ours.go.clear()
+        job = submit(alpha, "1-40")
+        until(lambda: theirs.began)
+        ours.go.set()
+        until(lambda: ended(alpha, job))
+        assert ours.done
+        assert theirs.done
+        assert ours.done + theirs.done == Counter(range(1, 41))
+        assert [result(alpha, job, number) for number in (1, 17, 40)] == [result_of(n) for n in (1, 17, 40)]
+        by = {one.worker for one in frames(alpha, job)}
+        assert by == {ours.name, f"{beta.name}/{theirs.name}"}
+        until(lambda: all(f"/{alpha.name}/{job})" not in one.name for one in all_jobs(beta)))
+
+
+def all_jobs(at: Site) -> list[JobInfo]:
+    with at.farm() as farm:
+        return list(farm.jobs())
+
+
+def test_large_results_are_fetched_by_the_lender(two: Two) -> None:
+    alpha, beta = two
+    with Hands(beta, slots=1, size=3 * 2**20) as theirs:
+        until(lambda: offered(alpha, beta) > 0)
+        job = submit(alpha, "1-3")
+        until(lambda: ended(alpha, job))
+        assert theirs.done == Counter({1: 1, 2: 1, 3: 1})
+        assert result(alpha, job, 2) == result_of(2, 3 * 2**20)
+
+
+def test_results_that_a_frame_needs_are_laid_before_the_peers_renderer(two: Two) -> None:
+    alpha, beta = two
+    needs = Needs(frames=frameset.parse("3"), needed=frameset.parse("1-2"))
+    with Hands(beta, slots=2) as theirs:
+        until(lambda: offered(alpha, beta) > 0)
+        job = submit(alpha, "1-3", needs=(needs,))
+        until(lambda: ended(alpha, job))
+        last = next(render for render in theirs.began if render.frame == 3)
+        assert [path for path, _, _ in last.placed] == ["frame/1", "frame/2"]
+
+
+def test_cancel_and_pause_reach_lent_frames(two: Two) -> None:
+    alpha, beta = two
+    with Hands(beta, slots=1) as theirs:
+        theirs.go.clear()
+        until(lambda: offered(alpha, beta) > 0)
+        job = submit(alpha, "1-6")
+        until(lambda: theirs.began)
+        with alpha.farm() as farm:
+            farm.job(job).pause()
+            until(lambda: info(alpha, job).counts.get("queued", 0) == 0)
+            farm.job(job).cancel()
+        until(lambda: all(one.state != "active" for one in all_jobs(beta)))
+        theirs.go.set()
+        until(lambda: not held(beta))
+        assert info(alpha, job).state == "cancelled"
+
+
+def test_a_silent_peers_frames_are_issued_again_and_its_late_results_change_nothing(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha, beta = two
+    monkeypatch.setattr(health, "DOWN_AFTER", 5.0)
+    with Hands(beta, slots=2) as theirs:
+        theirs.go.clear()
+        until(lambda: offered(alpha, beta) > 0)
+        job = submit(alpha, "1-4")
+        until(lambda: len(theirs.began) == 2)
+        beta.stop()
+        with Hands(alpha, slots=2) as ours:
+            until(lambda: ended(alpha, job))
+            assert ours.done == Counter(range(1, 5))
+        theirs.go.set()
+        until(lambda: sum(theirs.done.values()) == 2)
+        beta.start()
+        until(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
+        until(lambda: not held(beta))
+        assert {one.attempts for one in frames(alpha, job)} <= {1, 2}
+        until(lambda: alpha.peer(beta.name).owed == beta.peer(alpha.name).owed == 0)
+        assert {one.worker for one in frames(alpha, job)} == {ours.name}
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_server_that_is_restarted_meanwhile_loses_nothing(two: Two, which: int) -> None:
+    alpha, beta = two
+    with hands((alpha, 1), (beta, 1)) as (ours, theirs):
+        until(lambda: offered(alpha, beta) > 0)
+        ours.go.clear()
+        theirs.go.clear()
+        job = submit(alpha, "1-12")
+        until(lambda: theirs.began)
+        two[which].stop()
+        ours.go.set()
+        theirs.go.set()
+        two[which].start()
+        until(lambda: ended(alpha, job))
+        assert all(one.state == "done" for one in frames(alpha, job))
+        assert set(ours.done + theirs.done) == set(range(1, 13))
+        until(lambda: not held(beta))
+
+
+def test_a_failure_at_a_peer_counts_at_home(two: Two) -> None:
+    alpha, beta = two
+    with Hands(beta, slots=1, fails=True):
+        until(lambda: offered(alpha, beta) > 0)
+        job = submit(alpha, "1", limits=Limits(attempts=2))
+        until(lambda: ended(alpha, job, "failed"))
+        with alpha.farm() as farm:
+            tried = farm.job(job).attempts(1)
+        assert [one.state for one in tried] == ["failed", "failed"]
+        assert {one.reason for one in tried} == {"no light"}
+
+
+def test_a_peer_renders_its_own_jobs_first_and_gives_back_what_waits(two: Two) -> None:
+    alpha, beta = two
+    with Hands(beta, slots=1) as theirs:
+        theirs.go.clear()
+        until(lambda: offered(alpha, beta) > 0)
+        job = submit(alpha, "1-9")
+        until(lambda: theirs.began)
+        own = submit(beta, "101-140")
+        until(lambda: offered(alpha, beta) == 0)
+        until(lambda: info(alpha, job).counts.get("ready", 0) >= 6)
+        theirs.go.set()
+        until(lambda: ended(beta, own) and ended(alpha, job))
+        order = [render.frame for render in theirs.began]
+        assert order.index(110) < order.index(9)
+
+
+def test_other_versions_are_not_lent_to(two: Two) -> None:
+    alpha, beta = two
+    with Hands(alpha, slots=1) as ours, Hands(beta, slots=4, version="3.8") as theirs:
+        until(lambda: list(alpha.server.lending.room) == [f"peer/{beta.name}/{theirs.queue}"])
+        until(lambda: ours.name in {one.worker for one in workers(alpha) if one.state == "working"})
+        job = submit(alpha, "1-10")
+        until(lambda: ended(alpha, job))
+        assert ours.done == Counter(range(1, 11))
+        assert not theirs.done
+
+
+def test_a_peer_that_takes_nothing_is_lent_nothing(tmp_path: Path, broker: Broker, management: Management) -> None:
+    mark = secrets.token_hex(3)
+    with (
+        site(f"gamma-{mark}", tmp_path, broker, management, borrow=0) as gamma,
+        site(f"delta-{mark}", tmp_path, broker, management, lend="never") as delta,
+    ):
+        associate(gamma, delta)
+        with Hands(gamma, slots=1) as theirs, Hands(delta, slots=1) as own:
+            until(lambda: f"peer/{gamma.name}/{theirs.queue}" in delta.server.lending.room)
+            until(lambda: offered(gamma, delta) > 0)
+            assert offered(delta, gamma) == 0
+            job = submit(delta, "1-8")
+            other = submit(gamma, "1-8")
+            until(lambda: ended(delta, job) and ended(gamma, other))
+            assert {one.worker for one in frames(delta, job)} == {own.name}
+
+
+def test_three_in_a_ring_lend_to_who_has_room_and_never_on(
+    tmp_path: Path, broker: Broker, management: Management
+) -> None:
+    mark = secrets.token_hex(3)
+    with ExitStack() as stack:
+        sites = [
+            stack.enter_context(site(f"{name}-{mark}", tmp_path, broker, management)) for name in ("ada", "bob", "cyd")
+        ]
+        for number in range(3):
+            associate(sites[number], sites[(number + 1) % 3])
+        crew = [stack.enter_context(Hands(at, slots=1)) for at in sites]
+        crew[1].go.clear()
+        until(lambda: offered(sites[0], sites[1]) > 0 and offered(sites[0], sites[2]) > 0)
+        own = submit(sites[1], "501-540")
+        until(lambda: offered(sites[0], sites[1]) == 0)
+        job = submit(sites[0], "1-30")
+        until(lambda: ended(sites[0], job))
+        assert crew[0].done
+        assert crew[2].done
+        crew[1].go.set()
+        until(lambda: ended(sites[1], own))
+        rendered = sum((hand.done for hand in crew), Counter[int]())
+        assert rendered == Counter([*range(1, 31), *range(501, 541)])
+        until(lambda: not any(held(at) for at in sites))
+
+
+def workers(at: Site) -> list[WorkerInfo]:
+    with at.farm() as farm:
+        return farm.workers()
+
+
+def held(at: Site) -> int:
+    """How many frames of peers are at a site."""
+    with at.engine.begin() as connection:
+        count: int = connection.exec_driver_sql("SELECT count(*) FROM guest_frames").scalar_one()
+        return count
