@@ -18,6 +18,7 @@ from distren.config import Settings
 from distren.errors import Conflict, NoAnswer
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
+from distren.server.examiner import Examiner
 from distren.server.federation import Federation
 from distren.server.lead import HEARTBEAT, Lead
 from distren.server.lending import Lending
@@ -68,7 +69,16 @@ class Server:
             while not self._stopping.is_set():
                 if self._stand_by(lead, name, mark):
                     with suppress(Deposed):
-                        self._act(lead, State(name=name, engine=self._engine(), store=store, database=mark))
+                        self._act(
+                            lead,
+                            State(
+                                name=name,
+                                engine=self._engine(),
+                                store=store,
+                                database=mark,
+                                limits=self._settings.limits,
+                            ),
+                        )
         finally:
             lead.close()
 
@@ -163,7 +173,11 @@ class Server:
         self._inbox = queue.SimpleQueue()
         self._consuming = self._link(f"server {name} (requests, results)")
         self._publishing = self._link(f"server {name} (frames, replies)")
-        acting = Acting(state, self._consuming, self._publishing, wake=self._wake)
+        examiner = Examiner(self._settings.blobs, state.limits)
+        examiner.start()
+        stack.callback(examiner.close)
+        state.examine = examiner.examine
+        acting = Acting(state, self._consuming, self._publishing, wake=self._wake, examiner=examiner)
         self._publishing.on_up = acting.connected
         for link in (self._consuming, self._publishing):
             link.start()

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from distren.config import Limits
 from distren.domain.job import Blob, InputFile, JobSpec
 from distren.errors import InputError, JobFileError, NotFound, RendererUnavailable
-from distren.jobfile import scan
 from distren.jobfile.manifest import read_manifest
 from distren.jobfile.reader import read_jobfile
+from distren.jobfile.scan import JobFileLimits
 from distren.jobfile.words import FILE_NAME
 from distren.renderers import registry
 from distren.renderers.work import check_works
@@ -18,6 +19,7 @@ from distren.server.fleet import Fleet
 from distren.server.lifecycle import Lifecycle
 from distren.storage import jobs as job_rows
 from distren.storage.blobstore import BlobStore
+from distren.tarballs.limits import TarLimits
 from distren.wire.codec import LARGEST_MESSAGE
 from distren.wire.jobs import Submit
 
@@ -31,9 +33,10 @@ class Seed:
     inputs: tuple[InputFile, ...]
 
 
-def read_seed(store: BlobStore, manifest: Blob) -> Seed:
+def read_seed(store: BlobStore, manifest: Blob, limits: Limits = Limits()) -> Seed:  # noqa: B008 (it is frozen)
     """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
-    inputs = read_manifest(_read(store, manifest, "the manifest", LARGEST_MESSAGE))
+    data = _read(store, manifest, "the manifest", LARGEST_MESSAGE)
+    inputs = read_manifest(data, TarLimits.of(limits), limits.jobfile_bytes)
     for file in inputs:
         size = store.size(file.blob.digest)
         if size is None:
@@ -44,7 +47,10 @@ def read_seed(store: BlobStore, manifest: Blob) -> Seed:
                 f"{file.blob.size}"
             )
     job_file = next(file for file in inputs if file.path == FILE_NAME)
-    spec = read_jobfile(_read(store, job_file.blob, FILE_NAME, scan.DEFAULT_LIMITS.bytes))
+    spec = read_jobfile(_read(store, job_file.blob, FILE_NAME, limits.jobfile_bytes), JobFileLimits.of(limits))
+    if (count := sum(map(len, spec.every.ranges))) > limits.frames:
+        raise JobFileError(f"{FILE_NAME} names {count} frames, above the limit of {limits.frames} of this server")
+    check_works(spec)
     return Seed(spec=spec, manifest=manifest, inputs=inputs)
 
 
@@ -58,14 +64,13 @@ def _read(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
 
 
 def check_renderers(spec: JobSpec, fleet: Fleet, now: float) -> None:
-    """Raise RendererUnavailable for a renderer that nobody knows, JobFileError for settings that one refuses."""
+    """Raise RendererUnavailable for a renderer that nobody knows."""
     known = sorted({*registry.installed(), *fleet.renderers(now)})
     for renderer in spec.renderers:
         if renderer not in known:
             raise RendererUnavailable(
                 f"no renderer is called '{renderer}' here; there are: {', '.join(known) or 'none'}"
             )
-    check_works(spec)
 
 
 def check_needs(spec: JobSpec, server: str) -> None:

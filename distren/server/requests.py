@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from distren import __version__, failpoints
+from distren.domain.job import Blob
 from distren.domain.states import FrameState
-from distren.errors import DecodeError, InputError
+from distren.errors import DecodeError, DistrenError, InputError
 from distren.server import deletion, intake, views
 from distren.server.changes import Changed
+from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
 from distren.storage import attempts as attempt_rows
 from distren.storage import dependencies, groups
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
 Handler = Callable[["State", Any], Message]
 
 
-def answer(state: State, message: Message) -> Message:
+def answer(state: State, message: Message, seed: Seed | DistrenError | None = None) -> Message:
     """The reply to a request; raises DistrenError, which the caller sends as a Problem."""
+    if isinstance(message, wire.Submit) and seed is not None:
+        if isinstance(seed, DistrenError):
+            raise seed
+        return record(state, message, seed)
     handler = _HANDLERS.get(type(message))
     if handler is None:
         raise DecodeError(f"a server does not answer messages of type {message.type}")
@@ -44,7 +50,17 @@ def _describe(state: State, message: wire.Describe) -> Message:
 
 
 def _submit(state: State, message: wire.Submit) -> Message:
-    seed = intake.read_seed(state.store, message.manifest.value())
+    """Examine the seed at once, in a process of its own where there is one for that."""
+    manifest = message.manifest.value()
+    return record(state, message, state.examine(manifest) if state.examine else _examined(state, manifest))
+
+
+def _examined(state: State, manifest: Blob) -> Seed:
+    return intake.read_seed(state.store, manifest, state.limits)
+
+
+def record(state: State, message: wire.Submit, seed: Seed) -> Message:
+    """The reply to a submission whose seed has been examined; raises as `answer` does."""
     intake.check_needs(seed.spec, state.name)
     intake.check_renderers(seed.spec, state.fleet, state.steady())
     with state.engine.begin() as connection:

@@ -10,10 +10,13 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 
+from distren.config import Limits
+from distren.domain.job import Blob
 from distren.server import dispatch, views
 from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
+from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
 from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
@@ -69,6 +72,8 @@ class State:
     engine: Engine
     store: BlobStore
     database: str = ""
+    limits: Limits = field(default_factory=Limits)
+    examine: Callable[[Blob], Seed] | None = None
     rearrange: Callable[[Change], None] = lambda _: None
     fleet: Fleet = field(default_factory=Fleet)
     rates: Rates = field(default_factory=Rates)
