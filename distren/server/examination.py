@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,12 @@ from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError
 from distren.renderers import registry
 from distren.server import intake
-from distren.server.intake import Seed
+from distren.server.intake import Refusal, Seed
 from distren.storage.blobstore import BlobStore
 
 LONGEST_REQUEST = 65_536
 """bytes"""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """Why a seed can not be used: the name of an error of `distren.errors`, and its line."""
-
-    error: str
-    text: str
 
 
 def examine(store: BlobStore, manifest: Blob, limits: Limits) -> Seed | Refusal:

@@ -21,8 +21,7 @@ from distren import errors
 from distren.config import Limits
 from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError, OutputError
-from distren.server.examination import Refusal
-from distren.server.intake import Seed
+from distren.server.intake import Refusal, Seed
 
 log = logging.getLogger(__name__)
 

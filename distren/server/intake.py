@@ -33,6 +33,14 @@ class Seed:
     inputs: tuple[InputFile, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a seed can not be used: the name of an error of `distren.errors`, and its line."""
+
+    error: str
+    text: str
+
+
 def read_seed(store: BlobStore, manifest: Blob, limits: Limits = Limits()) -> Seed:  # noqa: B008 (it is frozen)
     """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
     data = _read(store, manifest, "the manifest", LARGEST_MESSAGE)

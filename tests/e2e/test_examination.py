@@ -69,10 +69,8 @@ def test_a_seed_that_takes_too_much_memory_is_refused_in_one_line(tmp_path: Path
 
 
 def test_a_seed_that_takes_too_long_is_refused_and_others_are_examined_meanwhile(tmp_path: Path) -> None:
-    slow = manifest(
-        tmp_path, '<frames ids="0-60000"/>' + '<needs frames="30000-60000" all="frame/0-29"/>' * 2 + "<!---->" * 100_000
-    )
-    with examining(tmp_path, examination_seconds=1, examination_patience=300) as examiner:
+    slow = manifest(tmp_path, '<frames ids="0-1000000"/><needs frames="0-999999" each="frame/1-1000000"/>')
+    with examining(tmp_path, examination_seconds=1, examination_memory=2**30, examination_patience=300) as examiner:
         found: list[Seed | DistrenError] = []
         over = threading.Event()
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine
+from test_dependencies import Chained, all_of, each
+from test_lifecycle import started, token
 
 from distren.domain.states import FrameState, JobState
 from distren.errors import Conflict
 from distren.storage import frames as frame_rows
-from tests.storage.test_dependencies import Chained, all_of, each
-from tests.storage.test_lifecycle import started, token
 
 F = FrameState
 EVERY = "0-11"
