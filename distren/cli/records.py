@@ -66,6 +66,7 @@ def frame(info: FrameInfo, url: str) -> Record:
         "waits_for": info.waits_for,
         "renderer": info.renderer,
         "label": info.label,
+        "intermediate": info.intermediate,
         "result": None if info.result is None else {"sha256": info.result.digest, "size": info.result.size},
     }
 

@@ -166,14 +166,17 @@ class Farm:
         priority: int | None = None,
         settings: Mapping[str, str] | None = None,
         scene: str | None = None,
+        tiles: str | None = None,
+        video: Mapping[str, str] | None = None,
         on_upload: OnUpload | None = None,
     ) -> Job:
         """Hand in a scene, a directory or a tarball; only files that the server lacks travel.
 
         What is None is taken from the job file or the scene; `scene` names the one that is meant in a folder that holds
-        several. `on_upload` is told how the upload goes. Raises
-        InputError and its kinds, RendererUnavailable where nobody knows the renderer, OutputError where the server
-        has no room.
+        several. `tiles` (`4x4`) divides each image among workers; `video` adds a frame that makes a video, with these
+        settings of the renderer encode (`{"name": "film.mp4", "fps": "25"}`). `on_upload` is told how the upload goes.
+        Raises InputError and its kinds, RendererUnavailable where nobody knows the renderer, OutputError where the
+        server has no room.
         """
         with seed.pack(
             Path(source),
@@ -186,6 +189,8 @@ class Farm:
             priority=priority,
             settings=settings,
             scene=scene,
+            tiles=tiles,
+            video=video,
         ) as packed:
             reply = upload.hand_in(self._connection, self._sender, packed, on_upload)
         return Job(self._connection, self._results, server=reply.server, job=reply.job)

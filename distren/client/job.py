@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from distren.client import fetch
 from distren.client.connection import Connection, News
+from distren.client.plan import ENCODE
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
 from distren.domain.states import FrameState, JobState
@@ -259,22 +260,31 @@ class Job:
         *,
         partial: bool = False,
         by_frame: bool = False,
+        without: Collection[int] = (),
         on_frame: Callable[[FrameInfo], None] | None = None,
     ) -> fetch.Fetched:
         """Bring the done frames' files into the folder `target`, or into one tarball where it is called *.tar or
         *.tar.gz, .bz2, .xz, .zst.
 
         Files appear complete or not at all; files that are there already are kept. `by_frame` gives each frame a
-        folder `frame-<id>`. Unless `partial`, every frame must be done. Raises JobFailed, NotFound, OutputError.
+        folder `frame-<id>`. Intermediate frames and those in `without` come only where `frames` names them. Unless
+        `partial`, every frame must be done. Raises JobFailed, NotFound, OutputError.
         """
-        chosen = self._chosen(frame_numbers(frames), partial=partial)
+        chosen = self._chosen(frame_numbers(frames), partial=partial, without=without)
         return fetch.fetch(self._results, chosen, Path(target), by_frame=by_frame, on_frame=on_frame)
 
-    def _chosen(self, wanted: FrameSet | None, *, partial: bool) -> list[FrameInfo]:
+    def video(self) -> FrameInfo | None:
+        """The frame that makes the job's video; None for a job that has none."""
+        if ENCODE not in self.info().renderers:
+            return None
+        return next((frame for frame in self.frames() if frame.renderer == ENCODE), None)
+
+    def _chosen(self, wanted: FrameSet | None, *, partial: bool, without: Collection[int]) -> list[FrameInfo]:
         if wanted is None:
             if not partial:
                 self.check_done(self.info())
-            return list(self.frames([FrameState.DONE]))
+            done = self.frames([FrameState.DONE])
+            return [frame for frame in done if not frame.intermediate and frame.frame not in without]
         every = {frame.frame: frame for frame in self.frames() if frame.frame in wanted}
         for number in wanted:
             if number not in every:

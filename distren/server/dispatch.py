@@ -150,10 +150,12 @@ def _work(job: Job, stored: Stored, differing: Mapping[int, Group]) -> Work:
 def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = (), work: Work | None = None) -> Render:
     """What a worker needs to know to render `frame`, which needs the results of others; `work` is the job's if None."""
     work = work or job.work
-    outputs = (output.of(frame.id) for output in work.outputs)
+    number = frame.id - work.offset
+    outputs = (output.of(number) for output in work.outputs)
     return Render(
         job=job.id,
         frame=frame.id,
+        number=number if work.offset else None,
         issue=frame.issue,
         renderer=work.renderer,
         manifest=fields.Blob.of(job.manifest),

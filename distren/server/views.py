@@ -132,6 +132,7 @@ def frame_info(
         waits_for=frame.waits_for,
         renderer=None if group is None else group.renderer,
         label=None if group is None else group.label,
+        intermediate=group is not None and group.intermediate,
     )
 
 

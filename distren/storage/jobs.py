@@ -67,7 +67,7 @@ def add(
 
     Raises NotFound where a frame needs one that is not there.
     """
-    every, silence = spec.every, spec.limits.silence
+    animation, silence = spec.animation, spec.limits.silence
     result = connection.execute(
         insert(jobs).values(
             key=key,
@@ -78,8 +78,8 @@ def add(
             state=JobState.ACTIVE,
             width=spec.width,
             height=spec.height,
-            first=every.first,
-            last=every.last,
+            first=animation.first,
+            last=animation.last,
             settings=dict(spec.settings),
             content=list(spec.content),
             outputs=groups.outputs_written(spec.outputs),

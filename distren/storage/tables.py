@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKeyConstraint,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData(
@@ -85,6 +87,10 @@ groups = Table(
     Column("settings", JSON, nullable=False),
     Column("content", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
+    Column("offset", _Id, nullable=False, server_default="0", comment="a frame's id less the number that it renders"),
+    Column(
+        "intermediate", Boolean, nullable=False, server_default=false(), comment="its frames are no part of the result"
+    ),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
     comment="frames that differ from the rest of their job; what they lack they have from the job",
 )

@@ -41,13 +41,15 @@ class Render(Message, type="frame.render"):
     """Server → worker: render this frame. `first` and `last` are the job's frame range, `manifest` lists its inputs.
 
     `renderer`, `settings` and `content` (elements of the settings that hold more than text, as canonical XML) are those
-    of this very frame. `outputs` are files that it must produce beyond those of its renderer. The limits are seconds
-    (`silence_limit`: without a line of output or progress) and bytes; None is no limit. `needs` are the frames that it
-    needs, with their frame tarballs; `placed` are those of other servers, each with its folder below `needs/`.
+    of this very frame. `number` is what the renderer is told as the frame's number, the id where it is None. `outputs`
+    are files that it must produce beyond those of its renderer. The limits are seconds (`silence_limit`: without a line
+    of output or progress) and bytes; None is no limit. `needs` are the frames that it needs, with their frame tarballs;
+    `placed` are those of other servers, each with its folder below `needs/`.
     """
 
     job: Id
     frame: Id
+    number: Id | None = None
     issue: Count
     renderer: Name
     manifest: Blob

@@ -127,7 +127,7 @@ class FrameInfo(_Record):
     """A frame as a client sees it; `percent` is how far its attempt is, `result` its frame tarball when done.
 
     `waits_for` is how many frames that it needs are not done. `renderer` and `label` are those of its group, None for
-    a frame that is as its job says.
+    a frame that is as its job says. An `intermediate` one serves others only: it is fetched only where it is named.
     """
 
     frame: Id
@@ -142,6 +142,7 @@ class FrameInfo(_Record):
     waits_for: Count = 0
     renderer: Name | None = None
     label: Name | None = None
+    intermediate: bool = False
 
 
 class ListFrames(Message, type="frame.list"):
