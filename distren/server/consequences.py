@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Frame
+from distren.domain.needs import IN_A_CYCLE
 from distren.domain.states import FrameState
 from distren.storage import dependencies, far, identity
 from distren.storage.dependencies import BROKEN, Key
@@ -67,7 +68,8 @@ def _starving(connection: Connection, moves: Collection[Move]) -> dict[Key, str]
             continue
         job = away[need[0]]
         why = far.reason_of(connection, need)
-        reasons[key] = _reason(job.peer, (job.of_job, need[1]), state) + (f": {why}" if why else "")
+        reason = _reason(job.peer, (job.of_job, need[1]), state) + (f": {why}" if why else "")
+        reasons[key] = why if why and why.startswith(IN_A_CYCLE) else reason
     return reasons
 
 

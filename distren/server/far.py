@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from distren.domain.needs import Needs
+from distren.domain.needs import IN_A_CYCLE, Needs
 from distren.domain.states import FRAME_ENDED, FrameState
 from distren.errors import JobFileError
 from distren.federation.receiver import After
@@ -43,6 +43,7 @@ class FarNeeds:
         self._state, self._federation, self._note, self._fetch = state, federation, note, fetch
         self._up: set[str] = set()
         self._coming_up: set[str] = set()
+        self._probes: list[Probe] = []
         federation.on(Watch, self._hear_watch)
         federation.on(Unwatch, self._hear_unwatch)
         federation.on(WatchNews, self._hear_news)
@@ -80,8 +81,11 @@ class FarNeeds:
 
     # -- in the turn's transaction -----------------------------------------------------------------------------------
 
-    def follow(self, connection: Connection, *, tick: bool) -> None:
-        """Tell peers what has become of frames of ours that theirs need."""
+    def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
+        """Tell peers what has become of frames of ours that theirs need; then look whether a new need closes a cycle.
+
+        In this order: that a frame is open must not be news to a peer that has found it in a cycle.
+        """
         if tick:
             self._look_around(connection)
         news: defaultdict[str, list[WatchedFrame]] = defaultdict(list)
@@ -94,10 +98,13 @@ class FarNeeds:
         for peer, several in news.items():
             for start in range(0, len(several), 1_000):
                 self._federation.send(connection, peer, WatchNews(frames=several[start : start + 1_000]))
+        found = [self._probe(connection, probe) for probe in self._probes]
+        return [changed for changed in found if changed is not None]
 
     def committed(self) -> None:
         """What `follow` did is in the database."""
         self._up = self._coming_up
+        self._probes.clear()
 
     def _look_around(self, connection: Connection) -> None:
         """Watch again at peers that have come up; forget what is needed no more."""
@@ -118,10 +125,8 @@ class FarNeeds:
         far.watch(connection, peer, message.job, message.frames)
         for number in message.frames:
             url = Url(server=self._state.name, job=message.job, frame=number)
-            self._probe(
-                connection,
-                Probe(server=self._state.name, start=(message.job, number), at=(message.job, number), path=[str(url)]),
-            )
+            key = message.job, number
+            self._probes.append(Probe(server=self._state.name, start=key, at=key, path=[str(url)]))
         return lambda: self._note(Changed())
 
     def _hear_unwatch(self, connection: Connection, peer: str, message: Unwatch) -> None:
@@ -190,7 +195,7 @@ class FarNeeds:
             if (away.peer, (away.of_job, frame)) == (probe.server, tuple(probe.start)):
                 lifecycle = Lifecycle(connection, self._state.now())
                 path = " → ".join([*probe.path, url])
-                lifecycle.fail_far(job, frame, f"frames need one another in a cycle: {path}"[:2_000])
+                lifecycle.fail_far(job, frame, f"{IN_A_CYCLE}: {path}"[:2_000])
                 return lifecycle.save()
             if url not in probe.path and len(probe.path) < LONGEST_PATH:
                 further = probe.model_copy(update={"at": (away.of_job, frame), "path": [*probe.path, url]})

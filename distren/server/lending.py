@@ -67,8 +67,7 @@ class Lending:
         if not self._federation.members():
             return []
         changed = [*self._lender.follow(connection, tick=tick), *self._borrower.follow(connection, tick=tick)]
-        self._far.follow(connection, tick=tick)
-        return changed
+        return changed + self._far.follow(connection, tick=tick)
 
     def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]:
         """The needs of a new job, with jobs of ours in place of those of peers; raises JobFileError for no peer."""
