@@ -116,6 +116,13 @@ frames = Table(
     Column("issue", Integer, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("attempts", Integer, nullable=False, comment="how many there have been; the number of the latest"),
+    Column(
+        "pardoned",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="workers that issues up to this one have ended count no more",
+    ),
     Column("queue", Text),
     Column("worker", Text),
     Column("token", String(32)),
@@ -197,6 +204,8 @@ workers = Table(
     Column("memory", BigInteger, nullable=False),
     Column("sandboxed", Integer, nullable=False),
     Column("seen", Float, nullable=False),
+    Column("started", Float, nullable=False, server_default="0", comment="when its process began"),
+    Column("quarantine", Text, comment="why this process gets no frames"),
 )
 
 outbox = Table(
