@@ -45,7 +45,7 @@ class Connection:
         self.mailbox.on(FrameNews, self._pass_on)
         self._lock = threading.Lock()
         self._listeners: dict[int, list[SimpleQueue[News]]] = {}
-        self._bound: set[tuple[str, str]] = set()
+        self._bound: dict[int, list[topology.Queue]] = {}
 
     def start(self) -> None:
         """Connect; raises BrokerUnavailable, AccessRefused and SettingsError."""
@@ -69,10 +69,7 @@ class Connection:
         listener: SimpleQueue[News] = SimpleQueue()
         with self._lock:
             self._listeners.setdefault(job, []).append(listener)
-            fresh = tuple((topology.NEWS, key) for key in keys if (topology.NEWS, key) not in self._bound)
-            self._bound.update(fresh)
-        if fresh:
-            self.link.declare(topology.Queue(name=self.queue, exclusive=True, bindings=fresh))
+            self._bind(job, [(topology.NEWS, key) for key in keys])
         try:
             yield listener
         finally:
@@ -80,6 +77,16 @@ class Connection:
                 self._listeners[job].remove(listener)
                 if not self._listeners[job]:
                     del self._listeners[job]
+                    for queue in self._bound.pop(job):
+                        self.link.unbind(queue)
+
+    def _bind(self, job: int, wanted: list[tuple[str, str]]) -> None:
+        """Have this news come; with the lock held, so that a binding is never taken back after it was asked for."""
+        bound = self._bound.setdefault(job, [])
+        fresh = tuple(one for one in wanted if not any(one in queue.bindings for queue in bound))
+        if fresh:
+            bound.append(topology.Queue(name=self.queue, exclusive=True, bindings=fresh))
+            self.link.declare(bound[-1])
 
     def _pass_on(self, _: Delivery, news: Message) -> None:
         if isinstance(news, JobNews | FrameNews):
