@@ -11,7 +11,7 @@ from typing import TypeVar
 from distren import errors
 from distren.amqp.link import Delivery
 from distren.amqp.publisher import Carrier, Outgoing
-from distren.amqp.topology import DEFAULT, REQUESTS
+from distren.amqp.topology import DEFAULT, REQUESTS, SERVER_HEADER
 from distren.errors import DistrenError, NoAnswer, NotFound
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import Problem
@@ -41,8 +41,16 @@ class Requester:
         waiting.set_result(delivery.body)
         return True
 
-    def ask(self, message: Message, expect: type[Reply], *, queue: str = REQUESTS, timeout: float = PATIENCE) -> Reply:
-        """Send `message` to `queue` and return the reply.
+    def ask(
+        self,
+        message: Message,
+        expect: type[Reply],
+        *,
+        queue: str = REQUESTS,
+        timeout: float = PATIENCE,
+        server: str | None = None,
+    ) -> Reply:
+        """Send `message` to `queue` and return the reply; `server` is the one that is asked, where that is a peer.
 
         Raises the error that the server names, NoAnswer after `timeout` seconds, DecodeError for another reply.
         """
@@ -66,6 +74,7 @@ class Requester:
             reply_to=self._reply_queue,
             correlation_id=key,
             type=message.type,
+            headers={} if server is None else {SERVER_HEADER: server},
         )
         self._link.publish(outgoing, published)
         try:

@@ -18,6 +18,7 @@ from distren.domain.groups import Group, Work
 from distren.domain.job import Blob
 from distren.domain.states import FrameState
 from distren.server.fleet import Fleet, WorkerClass
+from distren.server.judge import Judge
 from distren.server.lifecycle import Lifecycle
 from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
@@ -64,11 +65,13 @@ def fill(
     *,
     now: float,
     steady: float,
+    judge: Judge,
     lending: Lending | None = None,
 ) -> list[Owing]:
     """Issue ready frames to every class whose window has room, and then to peers; returns the messages.
 
-    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds.
+    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds. `judge`
+    knows what earlier attempts at a frame mean for the next.
     """
     classes = {**fleet.classes(steady), **(fleet.offers if lending is not None else {})}
     if not classes:
@@ -90,10 +93,12 @@ def fill(
             describe = _Describer(connection, job, ready, lending)
             for stored in ready:
                 queue = _choose(able, free, fleet.offers, stored)
-                if queue is not None:
-                    free[queue] -= 1
-                    render = describe(lifecycle.issue(stored, queue), stored)
-                    owing.append((LENT if queue in fleet.offers else FRAMES, queue, render.encode()))
+                if queue is None or judge.gives_up(stored):
+                    continue
+                free[queue] -= 1
+                advice = judge.advice(stored, queue)
+                render = describe(lifecycle.issue(stored, queue), stored).model_copy(update=advice)
+                owing.append((LENT if queue in fleet.offers else FRAMES, queue, render.encode()))
         if all(room <= 0 for room in free.values()):
             break
     return owing
@@ -136,10 +141,12 @@ def _work(job: Job, stored: Stored, differing: Mapping[int, Group]) -> Work:
 def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = (), work: Work | None = None) -> Render:
     """What a worker needs to know to render `frame`, which needs the results of others; `work` is the job's if None."""
     work = work or job.work
-    outputs = (output.of(frame.id) for output in work.outputs)
+    number = frame.id - work.offset
+    outputs = (output.of(number) for output in work.outputs)
     return Render(
         job=job.id,
         frame=frame.id,
+        number=number if work.offset else None,
         issue=frame.issue,
         renderer=work.renderer,
         manifest=fields.Blob.of(job.manifest),

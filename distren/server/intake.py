@@ -33,7 +33,7 @@ class Seed:
 
 def read_seed(store: BlobStore, manifest: Blob) -> Seed:
     """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
-    inputs = read_manifest(_read(store, manifest, "the manifest", LARGEST_MESSAGE))
+    inputs = read_manifest(read_blob(store, manifest, "the manifest", LARGEST_MESSAGE))
     for file in inputs:
         size = store.size(file.blob.digest)
         if size is None:
@@ -44,11 +44,11 @@ def read_seed(store: BlobStore, manifest: Blob) -> Seed:
                 f"{file.blob.size}"
             )
     job_file = next(file for file in inputs if file.path == FILE_NAME)
-    spec = read_jobfile(_read(store, job_file.blob, FILE_NAME, scan.DEFAULT_LIMITS.bytes))
+    spec = read_jobfile(read_blob(store, job_file.blob, FILE_NAME, scan.DEFAULT_LIMITS.bytes))
     return Seed(spec=spec, manifest=manifest, inputs=inputs)
 
 
-def _read(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
+def read_blob(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
     if not store.has(blob.digest):
         raise NotFound(f"{what} was not uploaded: submit the job again")
     path = store.path(blob.digest)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from distren import __version__, failpoints
-from distren.domain.states import FrameState
+from distren.domain.states import FRAME_ENDED, FrameState
 from distren.errors import DecodeError, InputError
 from distren.server import deletion, intake, views
 from distren.server.changes import Changed
@@ -19,6 +19,7 @@ from distren.storage import jobs as job_rows
 from distren.storage import workers as worker_rows
 from distren.wire import jobs as wire
 from distren.wire.codec import Message
+from distren.wire.peers import Watch
 
 if TYPE_CHECKING:
     from distren.server.state import State
@@ -50,6 +51,7 @@ def _submit(state: State, message: wire.Submit) -> Message:
     with state.engine.begin() as connection:
         job, frames = intake.record(connection, message, seed, state.now())
         record = job_rows.by_id(connection, job)
+        state.waterline.note(job)
         failpoints.reach("server.request.commit.before")
     failpoints.reach("server.request.commit.after")
     if record is not None:
@@ -63,7 +65,7 @@ def _list_jobs(state: State, message: wire.ListJobs) -> Message:
     return wire.Jobs(server=state.name, jobs=[state.job_info(job) for job in found])
 
 
-def _show_job(state: State, message: wire.ShowJob) -> Message:
+def _show_job(state: State, message: wire.ShowJob | Watch) -> Message:
     with state.engine.begin() as connection:
         job = Lifecycle(connection, state.now()).shown_job(message.job)
     return wire.ShownJob(server=state.name, job=state.job_info(job))
@@ -77,6 +79,8 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         )
         blocked = [stored.frame.id for stored in found if stored.frame.state is FrameState.BLOCKED]
         waits = dependencies.waits(connection, message.job, blocked)
+        again = [one.frame.id for one in found if one.frame.reason and one.frame.state not in FRAME_ENDED]
+        tried = attempt_rows.last_trouble(connection, message.job, again)
         named = groups.load(connection, message.job, {one.group for one in found if one.group is not None})
     shown = [
         views.frame_info(
@@ -84,6 +88,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
             state.progress,
             waits=views.waits(state.name, stored, waits.get(stored.frame.id)),
             group=None if stored.group is None else named[stored.group],
+            tried=tried.get(stored.frame.id),
         )
         for stored in found[: message.limit]
     ]
@@ -115,10 +120,18 @@ def _list_workers(state: State, message: wire.ListWorkers) -> Message:
             state.fleet.last(record.name),
             alive=state.fleet.is_alive(record.name, now),
             done=done.get(record.name, 0),
+            trouble=state.ward.reason(record.name),
         )
         for record in known
     ]
     return wire.Workers(workers=sorted(shown, key=lambda one: (one.state in ("silent", "ended"), one.worker)))
+
+
+def _release_worker(state: State, message: wire.ReleaseWorker) -> Message:
+    state.ward.release(message.worker)
+    listed = _list_workers(state, wire.ListWorkers())
+    assert isinstance(listed, wire.Workers)
+    return wire.Workers(workers=[one for one in listed.workers if one.worker == message.worker])
 
 
 def _change(state: State, message: wire.Change) -> Message:
@@ -155,9 +168,11 @@ _HANDLERS: dict[type[Message], Handler] = {
     wire.Submit: _submit,
     wire.ListJobs: _list_jobs,
     wire.ShowJob: _show_job,
+    Watch: _show_job,
     wire.ListFrames: _list_frames,
     wire.ListAttempts: _list_attempts,
     wire.ListFiles: _list_files,
     wire.ListWorkers: _list_workers,
+    wire.ReleaseWorker: _release_worker,
     wire.Change: _change,
 }

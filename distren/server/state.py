@@ -15,6 +15,8 @@ from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
 from distren.server.lifecycle import Lifecycle
+from distren.server.ward import Ward
+from distren.server.waterline import Waterline
 from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
@@ -60,7 +62,8 @@ class Lending(dispatch.Lending, Protocol):
 class State:
     """`now` is the wall clock, `steady` one that never jumps; both in seconds.
 
-    `database` is the mark of the database (storage/identity.py). `changed` collects what transactions changed until it
+    `database` is the mark of the database (storage/identity.py), `kills` how many workers a frame may end before it
+    fails. `changed` collects what transactions changed until it
     is told to listeners; `rearrange` is called after a change that makes frames in queues stand there wrongly; `opened`
     is the steady time of the start; `sweeping`: something may be left of deleted jobs.
     """
@@ -68,8 +71,11 @@ class State:
     name: str
     engine: Engine
     store: BlobStore
+    waterline: Waterline
     database: str = ""
+    kills: int = 3
     rearrange: Callable[[Change], None] = lambda _: None
+    ward: Ward = field(init=False)
     fleet: Fleet = field(default_factory=Fleet)
     rates: Rates = field(default_factory=Rates)
     progress: dict[tuple[int, int], float] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKeyConstraint,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData(
@@ -85,6 +87,10 @@ groups = Table(
     Column("settings", JSON, nullable=False),
     Column("content", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
+    Column("offset", _Id, nullable=False, server_default="0", comment="a frame's id less the number that it renders"),
+    Column(
+        "intermediate", Boolean, nullable=False, server_default=false(), comment="its frames are no part of the result"
+    ),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
     comment="frames that differ from the rest of their job; what they lack they have from the job",
 )
@@ -110,6 +116,13 @@ frames = Table(
     Column("issue", Integer, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("attempts", Integer, nullable=False, comment="how many there have been; the number of the latest"),
+    Column(
+        "pardoned",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="workers that issues up to this one have ended count no more",
+    ),
     Column("queue", Text),
     Column("worker", Text),
     Column("token", String(32)),
@@ -191,6 +204,8 @@ workers = Table(
     Column("memory", BigInteger, nullable=False),
     Column("sandboxed", Integer, nullable=False),
     Column("seen", Float, nullable=False),
+    Column("started", Float, nullable=False, server_default="0", comment="when its process began"),
+    Column("quarantine", Text, comment="why this process gets no frames"),
 )
 
 outbox = Table(

@@ -100,7 +100,7 @@ def _make(
             needs.lay(render, cache, folder / "output")
             with cache.inputs(manifest) as inputs:
                 task = Task(
-                    frame=render.frame,
+                    frame=render.frame if render.number is None else render.number,
                     first=render.first,
                     last=render.last,
                     width=render.width,

@@ -85,6 +85,9 @@ class FakeLink:
     def give_back(self, delivery: Delivery) -> None:
         self.orders.append(partial(self._give_back, delivery))
 
+    def bury(self, delivery: Delivery) -> None:
+        self.orders.append(partial(self._bury, delivery))
+
     def declare(self, queue: Queue) -> None:
         self.declared.append(queue.name)
         self.orders.append(lambda: self.broker.declare(queue.name))
@@ -165,6 +168,10 @@ class FakeLink:
             tags = [tag for tag in self.unacknowledged if tag <= delivery.tag] if multiple else [delivery.tag]
             for tag in tags:
                 self.unacknowledged.pop(tag, None)
+
+    def _bury(self, delivery: Delivery) -> None:
+        if delivery.session == self.session and delivery.tag in self.unacknowledged:
+            self.broker.queues[DEAD].append(Waiting(self.unacknowledged.pop(delivery.tag)[1].body))
 
     def _give_back(self, delivery: Delivery) -> None:
         if delivery.session == self.session and delivery.tag in self.unacknowledged:
