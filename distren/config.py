@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     database: str | None = Field(
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
     )
+    kills: int = Field(default=3, ge=1, le=100, description="workers that a frame may end before it fails")
     povray: str = Field(default="povray", description="the POV-Ray program that workers run")
     scene_scripts: bool = Field(
         default=False, description="whether workers let scenes run scripts of their own, as a .blend can hold"

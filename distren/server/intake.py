@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from distren.config import Limits
 from distren.domain.job import Blob, InputFile, JobSpec
+from distren.domain.needs import Needs
 from distren.errors import InputError, JobFileError, NotFound, RendererUnavailable
 from distren.jobfile.manifest import read_manifest
 from distren.jobfile.reader import read_jobfile
@@ -43,7 +45,7 @@ class Refusal:
 
 def read_seed(store: BlobStore, manifest: Blob, limits: Limits = Limits()) -> Seed:  # noqa: B008 (it is frozen)
     """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
-    data = _read(store, manifest, "the manifest", LARGEST_MESSAGE)
+    data = read_blob(store, manifest, "the manifest", LARGEST_MESSAGE)
     inputs = read_manifest(data, TarLimits.of(limits), limits.jobfile_bytes)
     for file in inputs:
         size = store.size(file.blob.digest)
@@ -55,14 +57,14 @@ def read_seed(store: BlobStore, manifest: Blob, limits: Limits = Limits()) -> Se
                 f"{file.blob.size}"
             )
     job_file = next(file for file in inputs if file.path == FILE_NAME)
-    spec = read_jobfile(_read(store, job_file.blob, FILE_NAME, limits.jobfile_bytes), JobFileLimits.of(limits))
+    spec = read_jobfile(read_blob(store, job_file.blob, FILE_NAME, limits.jobfile_bytes), JobFileLimits.of(limits))
     if (count := sum(map(len, spec.every.ranges))) > limits.frames:
         raise JobFileError(f"{FILE_NAME} names {count} frames, above the limit of {limits.frames} of this server")
     check_works(spec)
     return Seed(spec=spec, manifest=manifest, inputs=inputs)
 
 
-def _read(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
+def read_blob(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
     if not store.has(blob.digest):
         raise NotFound(f"{what} was not uploaded: submit the job again")
     path = store.path(blob.digest)
@@ -81,23 +83,20 @@ def check_renderers(spec: JobSpec, fleet: Fleet, now: float) -> None:
             )
 
 
-def check_needs(spec: JobSpec, server: str) -> None:
-    """Raise JobFileError where a frame needs one of another server."""
-    for rule in spec.needs:
-        if rule.server not in (None, server):
-            raise JobFileError(
-                f"a frame needs frames of the server '{rule.server}', and this is '{server}': "
-                "dependencies across servers come with federation"
-            )
+Resolve = Callable[[Connection, Iterable[Needs]], tuple[Needs, ...]]
+"""puts jobs that are here in place of those of other servers"""
 
 
-def record(connection: Connection, request: Submit, seed: Seed, now: float) -> tuple[int, int]:
+def record(
+    connection: Connection, request: Submit, seed: Seed, now: float, resolve: Resolve = lambda _, rules: tuple(rules)
+) -> tuple[int, int]:
     """Write the job, unless its key says that it is there already; returns its id and its number of frames."""
     known = job_rows.by_key(connection, request.key)
     if known is not None:
         return known.id, known.counts.total
-    job = job_rows.add(connection, seed.spec, key=request.key, manifest=seed.manifest, inputs=seed.inputs, now=now)
-    if any(rule.job is not None for rule in seed.spec.needs):
+    spec = replace(seed.spec, needs=resolve(connection, seed.spec.needs))
+    job = job_rows.add(connection, spec, key=request.key, manifest=seed.manifest, inputs=seed.inputs, now=now)
+    if any(rule.job is not None for rule in spec.needs):
         lifecycle = Lifecycle(connection, now)
         lifecycle.settle(job)
         lifecycle.save()

@@ -105,12 +105,30 @@ class Lifecycle(Changes):
             self._retries.append(again)
         self._set(frame, after)
 
-    def poison(self, render: Render, reason: str) -> None:
-        """The broker has given up on this issue of a frame."""
+    def come_back(self, render: Render, reason: str, *, settle: float) -> None:
+        """This issue of a frame has come back too often; in `settle` seconds it is clear what became of its workers."""
         self._load([(render.job, render.frame)])
         stored = self._frames.get((render.job, render.frame))
+        if stored is None:
+            return
+        frame = stored.frame
+        more = frame.failures + 1 < self.job(frame.job).attempts
+        again = self._now + settle if more else None
+        after = frame_rules.returned(frame, render.issue, reason, retry_at=again, now=self._now)
+        if after is frame:
+            return
+        if frame.token is not None:
+            self._end_attempt(frame.token, AttemptState.LOST, reason=reason)
+        if again is not None:
+            self._retries.append(again)
+        self._set(frame, after)
+
+    def fail_far(self, job: int, frame: int, reason: str) -> None:
+        """A frame that stands for one of another server has failed there."""
+        self._load([(job, frame)])
+        stored = self._frames.get((job, frame))
         if stored is not None:
-            self._set(stored.frame, frame_rules.poisoned(stored.frame, render.issue, reason, self._now))
+            self._set(stored.frame, frame_rules.fail_far(stored.frame, reason, self._now))
 
     # -- what the server decides -------------------------------------------------------------------------------------
 
@@ -120,6 +138,12 @@ class Lifecycle(Changes):
         stored = self._frames.setdefault(key, stored)
         self._set(stored.frame, frame_rules.issued(stored.frame, queue))
         return self._frames[key].frame
+
+    def give_up(self, stored: Stored, reason: str) -> None:
+        """A ready frame has ended too many workers."""
+        key = (stored.frame.job, stored.frame.id)
+        frame = self._frames.setdefault(key, stored).frame
+        self._set(frame, frame_rules.poisoned(frame, reason, self._now))
 
     def take_back(self, stored: Stored, reason: str) -> None:
         """Nobody holds this frame any more."""
