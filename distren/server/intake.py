@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from distren.domain.job import Blob, InputFile, JobSpec
+from distren.domain.needs import Needs
 from distren.errors import InputError, JobFileError, NotFound, RendererUnavailable
 from distren.jobfile import scan
 from distren.jobfile.manifest import read_manifest
@@ -68,23 +70,20 @@ def check_renderers(spec: JobSpec, fleet: Fleet, now: float) -> None:
     check_works(spec)
 
 
-def check_needs(spec: JobSpec, server: str) -> None:
-    """Raise JobFileError where a frame needs one of another server."""
-    for rule in spec.needs:
-        if rule.server not in (None, server):
-            raise JobFileError(
-                f"a frame needs frames of the server '{rule.server}', and this is '{server}': "
-                "dependencies across servers come with federation"
-            )
+Resolve = Callable[[Connection, Iterable[Needs]], tuple[Needs, ...]]
+"""puts jobs that are here in place of those of other servers"""
 
 
-def record(connection: Connection, request: Submit, seed: Seed, now: float) -> tuple[int, int]:
+def record(
+    connection: Connection, request: Submit, seed: Seed, now: float, resolve: Resolve = lambda _, rules: tuple(rules)
+) -> tuple[int, int]:
     """Write the job, unless its key says that it is there already; returns its id and its number of frames."""
     known = job_rows.by_key(connection, request.key)
     if known is not None:
         return known.id, known.counts.total
-    job = job_rows.add(connection, seed.spec, key=request.key, manifest=seed.manifest, inputs=seed.inputs, now=now)
-    if any(rule.job is not None for rule in seed.spec.needs):
+    spec = replace(seed.spec, needs=resolve(connection, seed.spec.needs))
+    job = job_rows.add(connection, spec, key=request.key, manifest=seed.manifest, inputs=seed.inputs, now=now)
+    if any(rule.job is not None for rule in spec.needs):
         lifecycle = Lifecycle(connection, now)
         lifecycle.settle(job)
         lifecycle.save()

@@ -120,6 +120,13 @@ class Lifecycle(Changes):
             self._retries.append(again)
         self._set(frame, after)
 
+    def fail_far(self, job: int, frame: int, reason: str) -> None:
+        """A frame that stands for one of another server has failed there."""
+        self._load([(job, frame)])
+        stored = self._frames.get((job, frame))
+        if stored is not None:
+            self._set(stored.frame, frame_rules.fail_far(stored.frame, reason, self._now))
+
     # -- what the server decides -------------------------------------------------------------------------------------
 
     def issue(self, stored: Stored, queue: str) -> Frame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distren import __version__, failpoints
@@ -12,11 +12,14 @@ from distren.server import deletion, intake, views
 from distren.server.changes import Changed
 from distren.server.lifecycle import Lifecycle
 from distren.storage import attempts as attempt_rows
-from distren.storage import dependencies, groups
+from distren.storage import dependencies, far, groups
 from distren.storage import files as file_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage import workers as worker_rows
+from distren.storage.dependencies import Key
+from distren.storage.far import FarJob
+from distren.storage.frames import Stored
 from distren.wire import jobs as wire
 from distren.wire.codec import Message
 from distren.wire.peers import Watch
@@ -46,10 +49,9 @@ def _describe(state: State, message: wire.Describe) -> Message:
 
 def _submit(state: State, message: wire.Submit) -> Message:
     seed = intake.read_seed(state.store, message.manifest.value())
-    intake.check_needs(seed.spec, state.name)
     intake.check_renderers(seed.spec, state.fleet, state.steady())
     with state.engine.begin() as connection:
-        job, frames = intake.record(connection, message, seed, state.now())
+        job, frames = intake.record(connection, message, seed, state.now(), state.lending.resolve)
         record = job_rows.by_id(connection, job)
         state.waterline.note(job)
         failpoints.reach("server.request.commit.before")
@@ -79,6 +81,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         )
         blocked = [stored.frame.id for stored in found if stored.frame.state is FrameState.BLOCKED]
         waits = dependencies.waits(connection, message.job, blocked)
+        away = far.every(connection) if waits else {}
         again = [one.frame.id for one in found if one.frame.reason and one.frame.state not in FRAME_ENDED]
         tried = attempt_rows.last_trouble(connection, message.job, again)
         named = groups.load(connection, message.job, {one.group for one in found if one.group is not None})
@@ -86,13 +89,23 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         views.frame_info(
             stored,
             state.progress,
-            waits=views.waits(state.name, stored, waits.get(stored.frame.id)),
+            waits=_waits(state, stored, waits.get(stored.frame.id), away),
             group=None if stored.group is None else named[stored.group],
             tried=tried.get(stored.frame.id),
         )
         for stored in found[: message.limit]
     ]
     return wire.Frames(frames=shown, more=len(found) > message.limit)
+
+
+def _waits(state: State, stored: Stored, need: Key | None, away: Mapping[int, FarJob]) -> str | None:
+    """What a blocked frame waits for; where that is at another server, also what keeps it there."""
+    if need is None or need[0] not in away:
+        return views.waits(state.name, stored, need)
+    job = away[need[0]]
+    trouble = state.lending.trouble(job.peer)
+    waits = views.waits(job.peer, stored, (job.of_job, need[1]))
+    return f"{waits}: {trouble}" if trouble else waits
 
 
 def _list_attempts(state: State, message: wire.ListAttempts) -> Message:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 
+from distren.domain.needs import Needs
 from distren.server import dispatch, views
 from distren.server.alone import Alone
 from distren.server.changes import Changed
@@ -56,6 +57,10 @@ class Lending(dispatch.Lending, Protocol):
     def follow(self, connection: Connection, *, tick: bool) -> list[Changed]: ...
 
     def committed(self) -> None: ...
+
+    def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]: ...
+
+    def trouble(self, peer: str) -> str: ...
 
 
 @dataclass
