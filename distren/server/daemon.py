@@ -229,6 +229,7 @@ class Server:
         """
         engine, told = state.engine, False
         while lead.is_held and not self._stopping.is_set():
+            self._end_holder(engine)  # before we wait for the database as long as anybody would
             try:
                 with engine.begin() as connection:
                     term = state.waterline.begin(connection, identity.next_term(connection))
@@ -236,7 +237,6 @@ class Server:
                 identity.fence(engine, term)
                 return
             except OperationalError as error:
-                self._end_holder(engine)
                 if not told:
                     log.error("the database refuses a new term, trying again: %s", error.orig)
                     told = True
