@@ -82,8 +82,8 @@ class Site:
             self._thread.join(PATIENCE)
             assert not self._thread.is_alive()
 
-    def farm(self) -> Farm:
-        return Farm(broker=self.url, data=self.settings.data)
+    def farm(self, at: str | None = None) -> Farm:
+        return Farm(broker=self.url, data=self.settings.data, at=at)
 
     def peer(self, name: str) -> PeerInfo:
         with self.farm() as farm:
@@ -112,9 +112,9 @@ class Site:
         return counts
 
 
-def associate(alpha: Site, beta: Site) -> None:
-    """Make two sites peers, by the ways of their operators; only `beta`'s broker is reached by the other."""
-    given = operator.accept(beta.settings, alpha.name)
+def associate(alpha: Site, beta: Site, place: str | None = None) -> None:
+    """Make two sites peers, by their operators' ways; `beta`'s broker is reached by the other, at `place`."""
+    given = operator.accept(beta.settings, alpha.name, place)
     beta.reload()
     operator.add(alpha.settings, beta.name, given)
     alpha.reload()

@@ -16,7 +16,7 @@ from distren import failpoints
 from distren.amqp.link import Delivery
 from distren.amqp.mailbox import Mailbox
 from distren.amqp.publisher import Carrier, Outgoing
-from distren.amqp.topology import BLOBS, DEFAULT
+from distren.amqp.topology import BLOBS, DEFAULT, SERVER_HEADER
 from distren.domain.job import Blob
 from distren.errors import DistrenError, NoAnswer, NotFound, TransferError
 from distren.wire.blobs import CHUNK, Gone, Piece, Read
@@ -116,7 +116,11 @@ class _Incoming:
 class BlobReceiver:
     """Fetches blobs into `store`; the pieces arrive in `reply_queue`, which `mailbox` serves over `link`."""
 
-    def __init__(self, link: Carrier, mailbox: Mailbox, reply_queue: str, store: Store) -> None:
+    def __init__(
+        self, link: Carrier, mailbox: Mailbox, reply_queue: str, store: Store, *, server: str | None = None
+    ) -> None:
+        """`server`: who holds the blobs, where that is a peer of the server that is here."""
+        self._headers = {} if server is None else {SERVER_HEADER: server}
         self._link, self._reply_queue, self._store = link, reply_queue, store
         self._lock = threading.Lock()
         self._incoming: dict[str, _Incoming] = {}
@@ -215,6 +219,7 @@ class BlobReceiver:
                 reply_to=self._reply_queue,
                 persistent=False,
                 type=read.type,
+                headers=self._headers,
             )
             self._link.publish(outgoing, published)
         return session

@@ -9,10 +9,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
 from distren import errors
-from distren.amqp.link import Delivery
+from distren.amqp.link import Delivery, Link
 from distren.amqp.publisher import Carrier, Outgoing
-from distren.amqp.topology import DEFAULT, REQUESTS
-from distren.errors import DistrenError, NoAnswer, NotFound
+from distren.amqp.topology import DEFAULT, REQUESTS, SERVER_HEADER
+from distren.errors import BrokerUnavailable, DistrenError, NoAnswer, NotFound
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import Problem
 
@@ -41,8 +41,16 @@ class Requester:
         waiting.set_result(delivery.body)
         return True
 
-    def ask(self, message: Message, expect: type[Reply], *, queue: str = REQUESTS, timeout: float = PATIENCE) -> Reply:
-        """Send `message` to `queue` and return the reply.
+    def ask(
+        self,
+        message: Message,
+        expect: type[Reply],
+        *,
+        queue: str = REQUESTS,
+        timeout: float = PATIENCE,
+        server: str | None = None,
+    ) -> Reply:
+        """Send `message` to `queue` and return the reply; `server` is the one that is asked, where that is a peer.
 
         Raises the error that the server names, NoAnswer after `timeout` seconds, DecodeError for another reply.
         """
@@ -66,11 +74,17 @@ class Requester:
             reply_to=self._reply_queue,
             correlation_id=key,
             type=message.type,
+            headers={} if server is None else {SERVER_HEADER: server},
         )
         self._link.publish(outgoing, published)
         try:
             reply = decode(future.result(timeout))
         except FutureTimeout as error:
+            reason = self._link.blocked if isinstance(self._link, Link) else None
+            if reason is not None:
+                raise BrokerUnavailable(
+                    f"the broker takes no messages now ({reason}): give it memory or disk; frames in hand go on"
+                ) from error
             raise NoAnswer(
                 f"the server did not answer {message.type} within {timeout:.0f} s: is it running?"
             ) from error

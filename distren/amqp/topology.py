@@ -10,7 +10,7 @@
 | distren.requests | quorum queue | what clients ask the server |
 | distren.blobs | classic queue | reads and offers of blobs, for the server |
 | distren.control | fanout exchange | what the server tells all workers |
-| distren.news | topic exchange | what changed, for whoever listens: job.<id>, frame.<id> |
+| distren.news | topic exchange | what changed, for whoever listens: job.<id>, frame.<id>; of a peer job.<peer>.<id> |
 | distren.mark | classic queue | one message of the server: a broker without it has lost its data |
 | distren.lead | classic queue | one message, which the server process holds that acts; a single active consumer |
 | distren.dead | quorum queue | messages that nobody could handle, with the reason |
@@ -36,6 +36,8 @@ NEWS = "distren.news"
 DEAD = "distren.dead"
 LEAD = "distren.lead"
 MARK = "distren.mark"
+SERVER_HEADER = "distren-server"
+"""Header of a request, or of a read of a blob, that is for a peer of the server that is here: which one."""
 DEFAULT = ""
 """The exchange that routes by queue name."""
 
@@ -120,11 +122,11 @@ def server_queue(server: str, part: str) -> Queue:
     return Queue(name=f"server.{server}.{part}", exclusive=True)
 
 
-def job_news(job: int) -> str:
-    """Routing key of a job's news."""
-    return f"job.{job}"
+def job_news(job: int, server: str | None = None) -> str:
+    """Routing key of the news of a job, of the server that is here or of a peer."""
+    return f"job.{job}" if server is None else f"job.{server}.{job}"
 
 
-def frame_news(job: int) -> str:
-    """Routing key of the news of a job's frames."""
-    return f"frame.{job}"
+def frame_news(job: int, server: str | None = None) -> str:
+    """Routing key of the news of a job's frames, of the server that is here or of a peer."""
+    return f"frame.{job}" if server is None else f"frame.{server}.{job}"

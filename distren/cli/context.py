@@ -55,7 +55,7 @@ class Cli:
         from distren.client.farm import Farm  # a server or a worker starts without it
 
         settings = self.settings()
-        with Farm(broker=settings.broker, data=settings.data, server=settings.server) as farm:
+        with Farm(broker=settings.broker, data=settings.data, at=self.server) as farm:
             yield farm
 
     @functools.cached_property
@@ -113,7 +113,7 @@ def farm_options(*, hidden: bool) -> Callable[[Command], Command]:
     options = [
         click.option("--broker", metavar="URL", help="The broker, as amqp://user:password@host:port/vhost."),
         click.option("--data", metavar="DIR", type=path, help="The folder that holds everything of the farm here."),
-        click.option("--server", metavar="NAME", help="The name of the server on this machine."),
+        click.option("--server", metavar="NAME", help="The server that is meant: a peer, or the one that is here."),
         click.option("--config", metavar="FILE", type=path, help="A configuration file (TOML)."),
     ]
     return _applied(options, hidden=hidden)

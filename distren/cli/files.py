@@ -11,7 +11,8 @@ import click
 from distren import urls
 from distren.cli import human, records, tables
 from distren.cli.context import Cli, json_option, pass_cli
-from distren.cli.delivery import Wish, deliver
+from distren.cli.delivery import Encoding, Wish, deliver
+from distren.cli.job_options import video_options
 from distren.client.fetch import check_writable
 from distren.errors import InputError
 
@@ -42,7 +43,7 @@ def files(cli: Cli, job: str, kinds: tuple[str, ...]) -> None:
 @click.option("--partial", is_flag=True, help="What is done so far, of a job that is not done.")
 @click.option("--by-frame", is_flag=True, help="A folder frame-ID for each frame.")
 @click.option("--video", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Make a video of the frames.")
-@click.option("--fps", type=click.FloatRange(0.1, 1000), default=25.0, show_default=True, help="Pictures per second.")
+@video_options
 @json_option
 @pass_cli
 def fetch(
@@ -52,13 +53,18 @@ def fetch(
     output: str | None,
     video: Path | None,
     fps: float,
+    codec: str | None,
+    quality: str | None,
+    exposure: float | None,
+    tonemap: str | None,
     **how: Any,
 ) -> None:
     """Bring a job's frames here: into a folder, a tarball (.tar, .tar.gz, .tar.xz, .tar.zst), a video.
 
     Or a single frame, as 17/frame/3, or a single file, as 17/file/2. A fetch that broke off goes on where it was.
     """
-    wish = Wish(output=None if output is None else Path(output), video=video, fps=fps)
+    look = Encoding(fps=fps, codec=codec, quality=quality, exposure=exposure, tonemap=tonemap)
+    wish = Wish(output=None if output is None else Path(output), video=video, encoding=look)
     if not wish:
         raise InputError("say where the frames go: -o DIR, -o FILE.tar or --video FILE.mp4")
     is_file = urls.parse(reference).file is not None

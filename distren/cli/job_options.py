@@ -7,6 +7,10 @@ from typing import Any
 
 import click
 
+from distren.errors import InputError
+from distren.renderers import tiles
+from distren.renderers.encode import settings as words
+
 
 def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
     if text is None:
@@ -15,6 +19,13 @@ def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int,
     if not match or not int(match[1]) or not int(match[2]):
         raise click.BadParameter(f"'{text}' is no image size: write for example 640x360")
     return int(match[1]), int(match[2])
+
+
+def _grid(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    try:
+        return None if text is None else str(tiles.parse(text))
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -34,6 +45,7 @@ def job_options(command: Any) -> Any:
             "--set", "settings", multiple=True, callback=_settings, metavar="KEY=VALUE",
             help="A setting of the renderer.",
         ),
+        click.option("--tiles", callback=_grid, metavar="CxR", help="Divide each image into columns and rows, as 4x4."),
         click.option("--scene", metavar="NAME", help="The scene, in a directory that holds several."),
         click.option("--renderer", "-r", help="The renderer, where the scene's name does not tell."),
         click.option(
@@ -46,6 +58,23 @@ def job_options(command: Any) -> Any:
             "--frames", "-f", metavar="RANGE", help="Frames to render: 1-24, 1-100x2 (every second one), 3,7,12."
         ),
     ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def video_options(command: Any) -> Any:
+    """Add the options that say what a video is like."""
+    for option in (
+        click.option("--tonemap", type=click.Choice(words.TONEMAPS), help="EXR images: soft (default) or clip."),
+        click.option(
+            "--exposure", type=click.FloatRange(-20, 20), help="EXR images: stops to make the video brighter."
+        ),
+        click.option("--quality", type=click.Choice(words.QUALITIES), help="Of the video (default high)."),
+        click.option("--codec", type=click.Choice(list(words.CONTAINERS)), help="Of the video (default h264)."),
+        click.option(
+            "--fps", type=click.FloatRange(0.1, 1000), default=words.FPS, show_default=True, help="Pictures per second."
+        ),
+    ):
         command = option(command)
     return command
 

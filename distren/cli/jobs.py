@@ -155,17 +155,30 @@ def priority(cli: Cli, job: str, priority: int) -> None:
     _change(cli, job, lambda found: found.set_priority(priority))
 
 
-@click.command(short_help="List the workers.")
+@click.group(short_help="List the workers, or release one.", invoke_without_command=True)
 @json_option
 @pass_cli
 def workers(cli: Cli) -> None:
-    """List the workers: what they can render, and what they are rendering."""
+    """List the workers: what they can render, what they are rendering, and who is in quarantine."""
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     with cli.farm() as farm:
         found = farm.workers()
     cli.show(
         [records.worker(one) for one in found],
         lambda: tables.workers(found, time.time()) if found else "no workers yet: start one with 'distren-worker'",
     )
+
+
+@workers.command(short_help="Let a worker go on that is in quarantine.")
+@click.argument("name", metavar="NAME")
+@json_option
+@pass_cli
+def release(cli: Cli, name: str) -> None:
+    """Let a worker go on that is in quarantine; starting it again does the same."""
+    with cli.farm() as farm:
+        found = farm.release(name)
+    cli.show(records.worker(found), lambda: f"worker {found.worker} takes frames again")
 
 
 def _change(cli: Cli, reference: str, change: Callable[[Job], JobInfo]) -> None:

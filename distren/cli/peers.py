@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import IO, TYPE_CHECKING
@@ -110,6 +111,19 @@ def remove(cli: Cli, name: str) -> None:
     operator.dissolve(settings, name)
     lost = f"; {human.plural(owed, 'message')} for it went as well" if owed else ""
     cli.show({"removed": name, "forgotten": owed}, lambda: f"'{name}' is no peer any more{lost}")
+
+
+@peer.command(short_help="Print the associations as a RabbitMQ definitions file.")
+@json_option
+@pass_cli
+def definitions(cli: Cli) -> None:
+    """Print what has to be on the broker as a RabbitMQ definitions file, for a broker that the server may not manage.
+
+    It holds the passwords of the peers.
+    """
+    from distren.federation import operator
+
+    click.echo(json.dumps(operator.definitions(cli.settings()), indent=None if cli.json else 2))
 
 
 def _given(given: str | None, file: IO[str] | None) -> str:

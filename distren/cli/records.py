@@ -66,6 +66,9 @@ def frame(info: FrameInfo, url: str) -> Record:
         "waits_for": info.waits_for,
         "renderer": info.renderer,
         "label": info.label,
+        "tried": info.tried,
+        "not_before": info.not_before,
+        "intermediate": info.intermediate,
         "result": None if info.result is None else {"sha256": info.result.digest, "size": info.result.size},
     }
 
@@ -111,6 +114,7 @@ def worker(info: WorkerInfo) -> Record:
         "memory": info.memory,
         "seen": info.seen,
         "sandboxed": info.sandboxed,
+        "trouble": info.trouble,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import click
 
 from distren.cli import human, progress
 from distren.cli.context import Cli, json_option, pass_cli, warn
-from distren.cli.delivery import Wish, deliver
-from distren.cli.job_options import as_arguments, job_options
+from distren.cli.delivery import Encoding, Wish, deliver, without_video
+from distren.cli.job_options import as_arguments, job_options, video_options
 from distren.client.farm import Farm
 from distren.client.job import Job
 from distren.client.upload import Upload
-from distren.errors import InputError
+from distren.errors import InputError, JobFailed
 
 
 @click.command(short_help="Hand in a scene, a directory or a tarball.")
@@ -27,7 +28,7 @@ from distren.errors import InputError
     help="Wait, then fetch the frames into this folder or tarball.",
 )  # fmt: skip
 @click.option("--video", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Wait, then make a video.")
-@click.option("--fps", type=click.FloatRange(0.1, 1000), default=25.0, show_default=True, help="Pictures per second.")
+@video_options
 @json_option
 @pass_cli
 def submit(
@@ -38,16 +39,22 @@ def submit(
     output: Path | None,
     video: Path | None,
     fps: float,
+    codec: str | None,
+    quality: str | None,
+    exposure: float | None,
+    tonemap: str | None,
     **how: Any,
 ) -> None:
     """Hand in a job: a scene, a directory, or a tarball with a distrenjob.xml.
 
     Only files that the server does not have yet travel. Prints the job's number.
     """
-    wish = Wish(output=output, video=video, fps=fps)
+    look = Encoding(fps=fps, codec=codec, quality=quality, exposure=exposure, tonemap=tonemap)
+    wish = Wish(output=output, video=video, encoding=look)
     wish.check()
     with cli.farm() as farm:
-        job, record = hand_in(cli, farm, source, **as_arguments(how))
+        encode = None if video is None else look.settings(video.name)
+        job, record = hand_in(cli, farm, source, **as_arguments(how), video=encode)
         if wait or wish:
             record |= finish(cli, job, wish)
     if cli.json:
@@ -67,7 +74,7 @@ def hand_in(cli: Cli, farm: Farm, source: Path, **how: Any) -> tuple[Job, dict[s
     info = job.info()
     upload = uploads[-1] if uploads else Upload()
     total = sum(info.counts.values())
-    cli.say(f"job {job.id} ({job.url}): {human.plural(total, 'frame')} of '{info.name}', {_sent(upload)}")
+    cli.say(f"job {job.id} ({job.url}): {_counted(total, how.get('video'))} of '{info.name}', {_sent(upload)}")
     if info.error:
         warn(f"job {job.id} waits: {info.error}")
     record = {
@@ -87,11 +94,14 @@ def hand_in(cli: Cli, farm: Farm, source: Path, **how: Any) -> tuple[Job, dict[s
 def finish(cli: Cli, job: Job, wish: Wish) -> dict[str, Any]:
     """Wait for the job, then bring what was asked for. Raises JobFailed where not every frame is done."""
     try:
-        info = job.wait() if cli.json else progress.follow(cli, job)
+        info = deque(job.watch(), maxlen=1).pop() if cli.json else progress.follow(cli, job)
     except KeyboardInterrupt:
         warn(f"job {job.id} goes on: 'distren watch {job.id}' shows it, 'distren cancel {job.id}' ends it")
         raise
-    job.check_done(info)
+    try:
+        job.check_done(info)
+    except JobFailed as error:
+        raise without_video(cli, job, wish) or error from error
     took = None if info.ended is None else info.ended - info.created
     return {"state": info.state, "seconds": took} | (deliver(cli, job, wish) if wish else {})
 
@@ -100,13 +110,18 @@ def blocking(cli: Cli, source: Path | None, output: Path | None) -> None:
     """The old form: submit the tarball, wait, fetch the bundle."""
     if source is None or output is None:
         raise InputError("the blocking form needs both: distren -i JOB.tar -o FRAMES.tar")
-    wish = Wish(output=output, video=None, fps=25.0)
+    wish = Wish(output=output, video=None)
     wish.check()
     with cli.farm() as farm:
         job, record = hand_in(cli, farm, source)
         record |= finish(cli, job, wish)
     if cli.json:
         click.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _counted(total: int, video: object) -> str:
+    """The frames of a new job as people count them."""
+    return human.plural(total, "frame") if video is None else f"{human.plural(total - 1, 'frame')} and a video"
 
 
 def _sent(upload: Upload) -> str:

@@ -30,6 +30,7 @@ _STYLES = {
     "dropped": "bright_black",
     "working": "green",
     "draining": "yellow",
+    "quarantined": "bold red",
     "silent": "red",
     "ended": "bright_black",
     "up": "green",
@@ -37,7 +38,8 @@ _STYLES = {
     "refused": "bold red",
     "new": "yellow",
 }
-_FOLDED = frozenset({"what went wrong", "what it is for, or what to do", "write", "meaning"})
+_WRONG = "what went wrong"
+_FOLDED = frozenset({_WRONG, "what it is for, or what to do", "write", "meaning"})
 """headings of columns whose texts go on in the next line; others are cut"""
 _BAR = 20
 """columns of a progress bar inside a table"""
@@ -138,7 +140,7 @@ def frames(infos: Sequence[FrameInfo], now: float) -> Table:
     """One line for each frame, by number; what groups call their frames only where there are groups."""
     grouped = any(info.label or info.renderer for info in infos)
     of_group = ("group",) if grouped else ()
-    table = _table("frame", *of_group, "state", "%", "tries", "worker", "time", "result", "what went wrong")
+    table = _table("frame", *of_group, "state", "%", "tries", "worker", "time", "result", _WRONG)
     for column in table.columns:
         if column.header in ("frame", "%", "tries", "time", "result"):
             column.justify = "right"
@@ -155,12 +157,21 @@ def frames(infos: Sequence[FrameInfo], now: float) -> Table:
             human.duration(end - (info.started or end)) if running else "",
             human.size(info.result.size) if info.result is not None else "",
             Text(
-                human.harmless(info.reason or ""),
+                human.harmless(_trouble(info, now)),
                 style="bright_black" if info.state == "blocked" else "red",
                 overflow="fold",
             ),
         )
     return table
+
+
+def _trouble(info: FrameInfo, now: float) -> str:
+    """What went wrong with a frame, and where it is tried again because of that: when."""
+    if info.reason is None or info.state == "blocked" or info.ended is not None:
+        return info.reason or ""
+    if info.not_before is not None and info.not_before > now:
+        return f"tried again at {human.clock(info.not_before)}: {info.reason}"
+    return f"retried at {human.clock(info.tried)} because {info.reason}" if info.tried else info.reason
 
 
 def _group(info: FrameInfo) -> str:
@@ -172,7 +183,7 @@ def _group(info: FrameInfo) -> str:
 
 def attempts(infos: Iterable[AttemptInfo]) -> Table:
     """One line for each attempt at a frame, oldest first."""
-    table = _table("attempt", "state", "worker", "started", "time", "what went wrong")
+    table = _table("attempt", "state", "worker", "started", "time", _WRONG)
     table.columns[0].justify = table.columns[4].justify = "right"
     for info in infos:
         table.add_row(
@@ -198,9 +209,10 @@ def files(infos: Iterable[FileInfo]) -> Table:
 
 def workers(infos: Iterable[WorkerInfo], now: float) -> Table:
     """One line for each worker."""
-    table = _table(
-        "worker", "host", "state", "slots", "rendering", "done", "renderers", "pool", "machine", "sandbox", "seen"
-    )
+    infos = list(infos)
+    troubled = any(info.trouble for info in infos)
+    more = ["renderers", "pool", "machine", "sandbox", "seen", *([_WRONG] if troubled else [])]
+    table = _table("worker", "host", "state", "slots", "rendering", "done", *more)
     table.columns[3].justify = table.columns[5].justify = "right"
     for info in infos:
         table.add_row(
@@ -215,6 +227,7 @@ def workers(infos: Iterable[WorkerInfo], now: float) -> Table:
             f"{human.plural(info.cores, 'core')}, {human.size(info.memory)}",
             Text("yes", style="green") if info.sandboxed else Text("no", style="yellow"),
             human.ago(info.seen, now),
+            *([Text(human.harmless(info.trouble or ""), style="red", overflow="fold")] if troubled else []),
         )
     return table
 

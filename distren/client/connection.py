@@ -18,11 +18,14 @@ from distren.amqp.link import Delivery, Link
 from distren.amqp.mailbox import Mailbox
 from distren.amqp.requests import PATIENCE, Reply, Requester
 from distren.wire.codec import Message
-from distren.wire.jobs import FrameNews, JobNews
+from distren.wire.jobs import FrameNews, JobInfo, JobNews, ShowJob, ShownJob
+from distren.wire.peers import Watch
 
 # pika logs what it raises, and we translate what it raises: a program that sets up no logging hears of it once.
 logging.getLogger("pika").addHandler(logging.NullHandler())
 
+PEER_PATIENCE = 45.0
+"""seconds; the server that is here gives a peer 20"""
 News = JobNews | FrameNews | None
 """None: the connection was away, so that news may have been missed"""
 
@@ -44,8 +47,7 @@ class Connection:
         self.mailbox.on(JobNews, self._pass_on)
         self.mailbox.on(FrameNews, self._pass_on)
         self._lock = threading.Lock()
-        self._listeners: dict[int, list[SimpleQueue[News]]] = {}
-        self._bound: set[tuple[str, str]] = set()
+        self._listeners: dict[str, list[SimpleQueue[News]]] = {}
 
     def start(self) -> None:
         """Connect; raises BrokerUnavailable, AccessRefused and SettingsError."""
@@ -55,36 +57,46 @@ class Connection:
     def close(self) -> None:
         self.link.close()
 
-    def ask(self, message: Message, expect: type[Reply], timeout: float = PATIENCE) -> Reply:
-        """The server's reply; raises what it refuses with, or NoAnswer after `timeout` seconds."""
-        return self.requester.ask(message, expect, timeout=timeout)
+    def ask(
+        self, message: Message, expect: type[Reply], timeout: float = PATIENCE, *, server: str | None = None
+    ) -> Reply:
+        """The server's reply; raises what it refuses with, or NoAnswer after `timeout` seconds.
+
+        `server`: who is asked, where that is a peer of the server that is here.
+        """
+        return self.requester.ask(message, expect, timeout=timeout, server=server)
 
     @contextmanager
-    def listening(self, job: int, *, frames: bool) -> Iterator[SimpleQueue[News]]:
+    def listening(self, job: int, *, frames: bool, server: str | None = None) -> Iterator[SimpleQueue[News]]:
         """The news of a job, and of its frames where `frames` is set, from now on.
 
         A question that is asked after this has returned is answered after the news began: nothing falls between.
         """
-        keys = [topology.job_news(job)] + ([topology.frame_news(job)] if frames else [])
+        keys = [topology.job_news(job, server)] + ([topology.frame_news(job, server)] if frames else [])
         listener: SimpleQueue[News] = SimpleQueue()
         with self._lock:
-            self._listeners.setdefault(job, []).append(listener)
-            fresh = tuple((topology.NEWS, key) for key in keys if (topology.NEWS, key) not in self._bound)
-            self._bound.update(fresh)
-        if fresh:
-            self.link.declare(topology.Queue(name=self.queue, exclusive=True, bindings=fresh))
+            for key in keys:
+                if key not in self._listeners:
+                    self.link.declare(self._bound_to(key))
+                self._listeners.setdefault(key, []).append(listener)
         try:
             yield listener
         finally:
             with self._lock:
-                self._listeners[job].remove(listener)
-                if not self._listeners[job]:
-                    del self._listeners[job]
+                for key in keys:
+                    self._listeners[key].remove(listener)
+                    if not self._listeners[key]:
+                        del self._listeners[key]
+                        self.link.unbind(self._bound_to(key))
 
-    def _pass_on(self, _: Delivery, news: Message) -> None:
+    def _bound_to(self, key: str) -> topology.Queue:
+        """Our queue, as it is declared for the news under a routing key."""
+        return topology.Queue(name=self.queue, exclusive=True, bindings=((topology.NEWS, key),))
+
+    def _pass_on(self, delivery: Delivery, news: Message) -> None:
         if isinstance(news, JobNews | FrameNews):
             with self._lock:
-                for listener in self._listeners.get(news.job, []):
+                for listener in self._listeners.get(delivery.key, []):
                     listener.put(news)
 
     def _tell_all_to_ask(self) -> None:
@@ -92,6 +104,35 @@ class Connection:
             for listeners in self._listeners.values():
                 for listener in listeners:
                     listener.put(None)
+
+
+class ServerConnection:
+    """A way to one server: the one that is here, or `peer`, to which the one that is here passes things on."""
+
+    def __init__(self, connection: Connection, peer: str | None) -> None:
+        self._connection, self.peer = connection, peer
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection will not come back."""
+        return self._connection.link.failure is not None
+
+    def ask(self, message: Message, expect: type[Reply], timeout: float | None = None) -> Reply:
+        """As Connection.ask; a peer gets more time."""
+        patience = timeout or (PATIENCE if self.peer is None else PEER_PATIENCE)
+        return self._connection.ask(message, expect, patience, server=self.peer)
+
+    @contextmanager
+    def listening(self, job: int, *, frames: bool) -> Iterator[SimpleQueue[News]]:
+        """As Connection.listening; a peer's news come for a minute after each `look`."""
+        with self._connection.listening(job, frames=frames, server=self.peer) as news:
+            yield news
+
+    def look(self, job: int, *, frames: bool) -> JobInfo:
+        """The job as it is now; its news go on for a minute."""
+        if self.peer is None:
+            return self.ask(ShowJob(job=job), ShownJob).job
+        return self.ask(Watch(job=job, frames=frames), ShownJob).job
 
 
 def _user() -> str:

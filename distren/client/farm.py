@@ -20,11 +20,11 @@ from distren.amqp.blobs import BlobSender
 from distren.amqp.requests import PATIENCE
 from distren.broker.locate import broker_url
 from distren.client import seed, upload
-from distren.client.connection import Connection
+from distren.client.connection import Connection, ServerConnection
 from distren.client.job import FrameNumbers, Job, frame_numbers
 from distren.client.results import Results
 from distren.client.upload import OnUpload
-from distren.errors import NotFound, UrlError
+from distren.errors import UrlError
 from distren.urls import Url
 from distren.wire.jobs import (
     Describe,
@@ -33,6 +33,7 @@ from distren.wire.jobs import (
     Jobs,
     ListJobs,
     ListWorkers,
+    ReleaseWorker,
     WorkerInfo,
     Workers,
 )
@@ -46,16 +47,18 @@ class Farm:
     """A connection to the server behind a broker. Use it in a `with`, or `close` it.
 
     `broker` is an amqp:// URL; without it the settings decide, and without those it is the private broker in the data
-    folder. `settings` are those of `distren.config`. Raises BrokerUnavailable, AccessRefused, SettingsError.
+    folder. `at` names the server that is meant where a reference names none: the one behind the broker by default, else
+    a peer of it. `settings` are those of `distren.config`. Raises BrokerUnavailable, AccessRefused, SettingsError.
     """
 
-    def __init__(self, broker: str | None = None, **settings: Any) -> None:
+    def __init__(self, broker: str | None = None, *, at: str | None = None, **settings: Any) -> None:
         self.settings = config.load(broker=broker, **settings)
         url = broker_url(self.settings)
         self._connection = Connection(url)
         self._results = Results(url)
         self._sender = BlobSender(self._connection.link, self._connection.mailbox, self._connection.queue)
-        self._description: Description | None = None
+        self._at = None if at is None else urls.server_name(at)
+        self._own: str | None = None
         self._connection.start()
 
     def __enter__(self) -> Self:
@@ -73,17 +76,30 @@ class Farm:
 
     def describe(self, timeout: float = PATIENCE) -> Description:
         """The server's name and version, and how many workers have each renderer now."""
-        self._description = self._connection.ask(Describe(), Description, timeout)
-        return self._description
+        return self._to(self.server).ask(Describe(), Description, timeout)
 
     @property
     def server(self) -> str:
-        """The name of the server that answers."""
-        return (self._description or self.describe()).server
+        """The name of the server that is meant where a reference names none."""
+        return self._at or self._behind
+
+    @property
+    def _behind(self) -> str:
+        """The name of the server behind the broker."""
+        if self._own is None:
+            self._own = self._connection.ask(Describe(), Description).server
+        return self._own
+
+    def _to(self, server: str) -> ServerConnection:
+        return ServerConnection(self._connection, None if server == self._behind else server)
 
     def workers(self) -> list[WorkerInfo]:
         """The workers that have reported of late, those at work first."""
-        return self._connection.ask(ListWorkers(), Workers).workers
+        return self._to(self.server).ask(ListWorkers(), Workers).workers
+
+    def release(self, worker: str) -> WorkerInfo:
+        """Let a worker go on that is in quarantine. Raises NotFound, and Conflict for one that is not."""
+        return self._connection.ask(ReleaseWorker(worker=worker), Workers).workers[0]
 
     def peers(self) -> list[PeerInfo]:
         """The servers that this one shares jobs with, by name."""
@@ -99,7 +115,7 @@ class Farm:
         """Every job, newest first."""
         before = None
         while True:
-            page = self._connection.ask(ListJobs(before=before, limit=_PAGE), Jobs)
+            page = self._to(self.server).ask(ListJobs(before=before, limit=_PAGE), Jobs)
             yield from page.jobs
             if len(page.jobs) < _PAGE:
                 return
@@ -108,7 +124,7 @@ class Farm:
     def job(self, reference: int | str) -> Job:
         """The job that `17`, `alpha/17` or `distren://alpha/17` names; its existence is not asked for here.
 
-        Raises UrlError, and NotFound where the reference names another server.
+        Raises UrlError.
         """
         url = self.resolve(str(reference))
         if url.job is None:
@@ -133,23 +149,20 @@ class Farm:
         return self._job(url), url.file
 
     def resolve(self, reference: str) -> Url:
-        """What a reference in any of its forms names, at this server; existence is not asked for here.
-
-        Raises UrlError, and NotFound where the reference names another server.
-        """
+        """What a reference in any of its forms names; existence is not asked for here. Raises UrlError."""
         url = urls.parse(reference)
         if url.server is None and url.job is None:
             raise UrlError("the reference is empty: write for example 17, or distren://alpha/17")
-        if url.server is not None and url.server != self.server:
-            raise NotFound(
-                f"there is no server '{url.server}' here: '{self.server}' answers on this broker; "
-                "give the other one's with --broker"
-            )
         return url.at(self.server)
 
     def _job(self, url: Url) -> Job:
+        assert url.server is not None
         assert url.job is not None
-        return Job(self._connection, self._results, server=self.server, job=url.job)
+        return self._job_of(url.server, url.job)
+
+    def _job_of(self, server: str, job: int) -> Job:
+        way = self._to(server)
+        return Job(way, self._results.at(way.peer), server=server, job=job)
 
     # -- submitting --------------------------------------------------------------------------------------------------
 
@@ -166,14 +179,17 @@ class Farm:
         priority: int | None = None,
         settings: Mapping[str, str] | None = None,
         scene: str | None = None,
+        tiles: str | None = None,
+        video: Mapping[str, str] | None = None,
         on_upload: OnUpload | None = None,
     ) -> Job:
         """Hand in a scene, a directory or a tarball; only files that the server lacks travel.
 
         What is None is taken from the job file or the scene; `scene` names the one that is meant in a folder that holds
-        several. `on_upload` is told how the upload goes. Raises
-        InputError and its kinds, RendererUnavailable where nobody knows the renderer, OutputError where the server
-        has no room.
+        several. `tiles` (`4x4`) divides each image among workers; `video` adds a frame that makes a video, with these
+        settings of the renderer encode (`{"name": "film.mp4", "fps": "25"}`). `on_upload` is told how the upload goes.
+        Raises InputError and its kinds, RendererUnavailable where nobody knows the renderer, OutputError where the
+        server has no room.
         """
         with seed.pack(
             Path(source),
@@ -186,6 +202,8 @@ class Farm:
             priority=priority,
             settings=settings,
             scene=scene,
+            tiles=tiles,
+            video=video,
         ) as packed:
-            reply = upload.hand_in(self._connection, self._sender, packed, on_upload)
-        return Job(self._connection, self._results, server=reply.server, job=reply.job)
+            reply = upload.hand_in(self._to(self.server), self._sender, packed, on_upload)
+        return self._job_of(reply.server, reply.job)

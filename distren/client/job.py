@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from distren.client import fetch
-from distren.client.connection import Connection, News
+from distren.client.connection import News, ServerConnection
+from distren.client.plan import ENCODE
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
 from distren.domain.states import FrameState, JobState
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 ASK_AGAIN = 15.0
 """seconds without news after which the state is asked for: news may be lost"""
+RENEW_AFTER = 30.0
+"""seconds after which a peer is asked to go on sending news"""
 _ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 _PAGE = 10_000
 FrameNumbers = str | FrameSet | Iterable[int] | None
@@ -50,7 +53,7 @@ FrameNumbers = str | FrameSet | Iterable[int] | None
 class Job:
     """One job; made by `Farm.submit` and `Farm.job`. Every method raises NotFound where the server has no such job."""
 
-    def __init__(self, connection: Connection, results: Results, *, server: str, job: int) -> None:
+    def __init__(self, connection: ServerConnection, results: Results, *, server: str, job: int) -> None:
         self._connection, self._results = connection, results
         self.server, self.id = server, job
 
@@ -124,9 +127,13 @@ class Job:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._connection.listening(self.id, frames=on_frames is not None) as news:
-            info = self.info()
+            info = self._connection.look(self.id, frames=on_frames is not None)
+            renewed = time.monotonic()
             yield info
             while info.state not in _ENDED:
+                if self._connection.peer is not None and time.monotonic() - renewed > RENEW_AFTER:
+                    renewed = time.monotonic()
+                    news.put(None)
                 changed = self._next(info, news, deadline, on_frames)
                 if changed is not None:
                     info = changed
@@ -174,22 +181,22 @@ class Job:
         except Empty:
             item = None
         if item is None:
-            return self._ask_patiently()
+            return self._ask_patiently(frames=on_frames is not None)
         if isinstance(item, FrameNews):
             if on_frames is not None:
                 on_frames(item.frames)
             return None
         if item.state in _ENDED:
-            return self._ask_patiently()
+            return self._ask_patiently(frames=False)
         told = {"state": item.state, "counts": item.counts, "rate": item.rate, "error": item.error}
         return info.model_copy(update=told)
 
-    def _ask_patiently(self) -> JobInfo | None:
+    def _ask_patiently(self, *, frames: bool) -> JobInfo | None:
         """The job as it is now; None while the server or the broker is away."""
         try:
-            return self.info()
+            return self._connection.look(self.id, frames=frames)
         except (NoAnswer, BrokerUnavailable) as error:
-            if self._connection.link.failure is not None:
+            if self._connection.ended:
                 raise
             log.warning("no answer, waiting until the server is back: %s", error)
             return None
@@ -259,22 +266,31 @@ class Job:
         *,
         partial: bool = False,
         by_frame: bool = False,
+        without: Collection[int] = (),
         on_frame: Callable[[FrameInfo], None] | None = None,
     ) -> fetch.Fetched:
         """Bring the done frames' files into the folder `target`, or into one tarball where it is called *.tar or
         *.tar.gz, .bz2, .xz, .zst.
 
         Files appear complete or not at all; files that are there already are kept. `by_frame` gives each frame a
-        folder `frame-<id>`. Unless `partial`, every frame must be done. Raises JobFailed, NotFound, OutputError.
+        folder `frame-<id>`. Intermediate frames and those in `without` come only where `frames` names them. Unless
+        `partial`, every frame must be done. Raises JobFailed, NotFound, OutputError.
         """
-        chosen = self._chosen(frame_numbers(frames), partial=partial)
+        chosen = self._chosen(frame_numbers(frames), partial=partial, without=without)
         return fetch.fetch(self._results, chosen, Path(target), by_frame=by_frame, on_frame=on_frame)
 
-    def _chosen(self, wanted: FrameSet | None, *, partial: bool) -> list[FrameInfo]:
+    def video(self) -> FrameInfo | None:
+        """The frame that makes the job's video; None for a job that has none."""
+        if ENCODE not in self.info().renderers:
+            return None
+        return next((frame for frame in self.frames() if frame.renderer == ENCODE), None)
+
+    def _chosen(self, wanted: FrameSet | None, *, partial: bool, without: Collection[int]) -> list[FrameInfo]:
         if wanted is None:
             if not partial:
                 self.check_done(self.info())
-            return list(self.frames([FrameState.DONE]))
+            done = self.frames([FrameState.DONE])
+            return [frame for frame in done if not frame.intermediate and frame.frame not in without]
         every = {frame.frame: frame for frame in self.frames() if frame.frame in wanted}
         for number in wanted:
             if number not in every:

@@ -18,6 +18,8 @@ from distren.wire.jobs import FrameInfo
 OnBytes = Callable[[int], None]
 AT_ONCE = 16
 """results under way; more do not go faster, since one connection carries them"""
+FROM_A_PEER = 4
+"""the same from a peer: what is asked for, up to 16 MiB of each, waits in brokers where the line is slow"""
 AHEAD = 64
 """results that may lie on the disk before their turn comes"""
 
@@ -25,8 +27,13 @@ AHEAD = 64
 class Results:
     """The results of a farm's frames. Each use has a connection of its own: bulk never delays replies and news."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, peer: str | None = None) -> None:
+        """`peer`: who holds the results, where that is a peer of the server that is here."""
+        self._url, self._peer = url, peer
+
+    def at(self, peer: str | None) -> Results:
+        """The results that another server holds."""
+        return Results(self._url, peer)
 
     def brought(
         self, frames: Sequence[FrameInfo], folder: Path, *, keep: bool = False, on_bytes: OnBytes | None = None
@@ -39,7 +46,8 @@ class Results:
         if not frames:
             return
         with self._receiving(folder, on_bytes) as fetch:
-            executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="result")
+            at_once = AT_ONCE if self._peer is None else FROM_A_PEER
+            executor = ThreadPoolExecutor(at_once, thread_name_prefix="result")
             try:
                 yield from _in_order(frames, fetch, executor, keep=keep)
             finally:
@@ -54,7 +62,7 @@ class Results:
     def _receiving(self, folder: Path, on_bytes: OnBytes | None) -> Iterator[Callable[[Blob], Path]]:
         connection = Connection(self._url)
         store = BlobStore(folder, durable=False)
-        receiver = BlobReceiver(connection.link, connection.mailbox, connection.queue, store)
+        receiver = BlobReceiver(connection.link, connection.mailbox, connection.queue, store, server=self._peer)
         connection.start()
         try:
             yield lambda blob: receiver.fetch(blob, on_bytes=None if on_bytes is None else _beyond_the_first(on_bytes))

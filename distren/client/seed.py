@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from distren.client import plan
 from distren.client.folder import gather
 from distren.domain import groups, needs
 from distren.domain.frameset import FrameSet, check_count
@@ -25,7 +26,7 @@ from distren.jobfile.manifest import check_files, write_manifest
 from distren.jobfile.reader import read_jobfile
 from distren.jobfile.words import FILE_NAME, ValueProblem
 from distren.jobfile.writer import write_jobfile
-from distren.renderers import registry
+from distren.renderers import registry, tiles
 from distren.renderers.protocol import Renderer, Scene
 from distren.renderers.work import check_works
 from distren.tarballs.paths import PathError, PathSet
@@ -102,6 +103,8 @@ class _Wishes:
     priority: int | None
     settings: Mapping[str, str] = field(default_factory=dict)
     scene: str | None = None
+    tiles: str | None = None
+    video: Mapping[str, str] | None = None
 
     def check(self) -> None:
         rules: dict[str, Callable[[str], object]] = {
@@ -129,13 +132,15 @@ class _Wishes:
             if (value := getattr(self, part)) is not None
         }
         spec = replace(spec, **given, settings={**spec.settings, **self.settings})
-        if self.frames is None:
-            return spec
-        return replace(
-            spec,
-            needs=needs.restricted(spec.needs, self.frames),
-            groups=groups.restricted(spec.groups, self.frames),
-        )
+        if self.frames is not None:
+            spec = replace(
+                spec,
+                needs=needs.restricted(spec.needs, self.frames),
+                groups=groups.restricted(spec.groups, self.frames),
+            )
+        if self.tiles is not None:
+            spec = plan.tiled(spec, tiles.parse(self.tiles))
+        return spec if self.video is None else plan.filmed(spec, self.video)
 
 
 def pack(
@@ -150,9 +155,12 @@ def pack(
     priority: int | None = None,
     settings: Mapping[str, str] | None = None,
     scene: str | None = None,
+    tiles: str | None = None,
+    video: Mapping[str, str] | None = None,
 ) -> Seed:
     """The seed of a scene file, a folder or a tarball; what is not None wins over the job file and the scene.
 
+    `tiles` (`4x4`) divides each image, `video` adds a video, with these settings of the renderer encode.
     `scene` names the scene in a folder without distrenjob.xml, where there are several. Files are read when the seed
     is asked for its inputs. Raises SceneError, TarballError, JobFileError, FrameRangeError (nobody says which frames),
     SettingsError (an argument can not be used), RendererUnavailable.
@@ -167,6 +175,8 @@ def pack(
         priority=priority,
         settings=settings or {},
         scene=scene,
+        tiles=tiles,
+        video=video,
     )
     wishes.check()
     if source.name == FILE_NAME and source.is_file():

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from distren import failpoints
 from distren.amqp.blobs import BlobSender
-from distren.client.connection import Connection
+from distren.client.connection import ServerConnection
 from distren.client.seed import Seed
 from distren.domain.job import Blob
+from distren.errors import DecodeError
 from distren.storage.blobstore import BlobStore
 from distren.wire import fields
+from distren.wire.codec import Message
 from distren.wire.jobs import Submit, Submitted
+from distren.wire.peers import Forwarding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Upload:
 OnUpload = Callable[[Upload], None]
 
 
-def hand_in(connection: Connection, sender: BlobSender, seed: Seed, on_upload: OnUpload | None) -> Submitted:
+def hand_in(connection: ServerConnection, sender: BlobSender, seed: Seed, on_upload: OnUpload | None) -> Submitted:
     """Have the server store what it lacks of the seed, then take the job.
 
     The request carries a random key: sent twice, because a reply was lost, it still makes one job. Raises NoAnswer,
@@ -52,9 +55,21 @@ def hand_in(connection: Connection, sender: BlobSender, seed: Seed, on_upload: O
         report = sender.offer_all(files, on_bytes=tell)
         tell(report.sent_bytes, report.sent_bytes)
         failpoints.reach("client.submit.before")
-        reply = connection.ask(Submit(manifest=fields.Blob.of(manifest), key=secrets.token_hex(16)), Submitted)
+        submit = Submit(manifest=fields.Blob.of(manifest), key=secrets.token_hex(16))
+        reply = connection.ask(submit, Submitted) if connection.peer is None else _handed_on(connection, submit, tell)
         failpoints.reach("client.submit.after")
         return reply
+
+
+def _handed_on(connection: ServerConnection, submit: Submit, tell: Callable[[int, int], None]) -> Submitted:
+    """Wait until the server has handed the job on to its peer; it says how far it is."""
+    while True:
+        reply = connection.ask(submit, Message)
+        if isinstance(reply, Submitted):
+            return reply
+        if not isinstance(reply, Forwarding):
+            raise DecodeError(f"the server answered {submit.type} with {reply.type}")
+        tell(reply.sent, reply.missing)
 
 
 def _path(source: Path | bytes, store: BlobStore) -> Path:

@@ -18,7 +18,7 @@ class Frame:
     """A frame's record. Times are seconds since 1970, UTC.
 
     `waits_for` is how many of the frames that it needs are not done; `starved` says that it failed only because one
-    of them failed or was called off.
+    of them failed or was called off. Workers that issues up to `pardoned` have ended no longer speak against the frame.
     """
 
     job: int
@@ -36,6 +36,7 @@ class Frame:
     not_before: float = 0.0
     waits_for: int = 0
     starved: bool = False
+    pardoned: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,8 @@ def issued(frame: Frame, queue: str) -> Frame:
     if frame.state is not FrameState.READY:
         raise Conflict(f"a frame that is {frame.state} can not be issued")
     state = check(frame.state, FrameState.QUEUED)
-    return replace(frame, state=state, issue=frame.issue + 1, queue=queue, worker=None, token=None, reason=None)
+    reason = frame.reason if frame.failures else None  # why it is tried again
+    return replace(frame, state=state, issue=frame.issue + 1, queue=queue, worker=None, token=None, reason=reason)
 
 
 def started(frame: Frame, attempt: Attempt) -> Frame:
@@ -108,11 +110,24 @@ def requeued(frame: Frame, reason: str) -> Frame:
     return replace(frame, state=state, worker=None, token=None, started=None, reason=reason)
 
 
-def poisoned(frame: Frame, issue: int, reason: str, now: float) -> Frame:
-    """The broker has given this issue up after too many deliveries: the frame fails for good."""
+def returned(frame: Frame, issue: int, reason: str, *, retry_at: float | None, now: float) -> Frame:
+    """This issue has come back from too many workers, which counts as a failure: it is tried again at `retry_at`.
+
+    Until then it is clear what became of those workers. None: it fails.
+    """
     if frame.state not in ISSUED or frame.issue != issue:
         return frame
-    return replace(frame, state=check(frame.state, FrameState.FAILED), ended=now, reason=reason, queue=None)
+    frame = replace(frame, failures=frame.failures + 1)
+    if retry_at is None:
+        return replace(frame, state=check(frame.state, FrameState.FAILED), ended=now, reason=reason, queue=None)
+    return replace(taken_back(frame, reason), not_before=retry_at)
+
+
+def poisoned(frame: Frame, reason: str, now: float) -> Frame:
+    """The frame has ended too many workers: it fails for good."""
+    if frame.state is not FrameState.READY:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.FAILED), ended=now, reason=reason)
 
 
 def taken_back(frame: Frame, reason: str) -> Frame:
@@ -146,6 +161,7 @@ def retried(frame: Frame) -> Frame:
         result=None,
         reason=None,
         not_before=0.0,
+        pardoned=frame.issue,
     )
 
 
@@ -173,6 +189,13 @@ def starve(frame: Frame, reason: str, now: float) -> Frame:
     if frame.state is not FrameState.BLOCKED:
         return frame
     return replace(frame, state=check(frame.state, FrameState.FAILED), starved=True, ended=now, reason=reason)
+
+
+def fail_far(frame: Frame, reason: str, now: float) -> Frame:
+    """The frame stands for one of another server, which has failed there."""
+    if frame.state is not FrameState.READY:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.FAILED), ended=now, reason=reason)
 
 
 def revive(frame: Frame) -> Frame:

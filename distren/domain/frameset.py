@@ -50,6 +50,10 @@ class FrameSet:
     def __str__(self) -> str:
         return ",".join(_written(numbers) for numbers in self.ranges)
 
+    def shifted(self, by: int) -> FrameSet:
+        """Each id and `by` more."""
+        return FrameSet(tuple(range(ids.start + by, ids.stop + by, ids.step) for ids in self.ranges))
+
     def within(self, others: FrameSet) -> FrameSet:
         """Those of the ids that `others` has too, in this set's order."""
         known = others.ranges[0] if len(others.ranges) == 1 else set(others)

@@ -42,13 +42,15 @@ def has_other_braces(path: str) -> bool:
 class Work:
     """What is to be done for a frame: by which renderer, with which settings, for which files.
 
-    `content` are the elements of the renderer's settings that hold more than text, as canonical XML.
+    `content` are the elements of the renderer's settings that hold more than text, as canonical XML. The renderer is
+    told a frame's id less `offset` as its number.
     """
 
     renderer: str
     settings: Mapping[str, str] = field(default_factory=dict)
     content: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = ()
+    offset: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,9 @@ class Group:
 
     `label` is for people. With the job's renderer (`renderer` is None or the same) the settings are laid over the job's
     one by one, and content and outputs stand in for the job's where there are any; with another renderer nothing of
-    the job's remains.
+    the job's remains. The renderer is told a frame's id less `offset` as its number: frames 101 to 148 may be those
+    that render 1 to 48 (tiles of them, say). Frames that are `intermediate` serve others only: they are no part of what
+    a user fetches, unless they are named.
     """
 
     frames: FrameSet
@@ -66,6 +70,8 @@ class Group:
     settings: Mapping[str, str] = field(default_factory=dict)
     content: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = ()
+    offset: int = 0
+    intermediate: bool = False
 
     def over(self, work: Work) -> Work:
         """What is to be done for the frames of this group, in a job with this work."""
@@ -76,6 +82,7 @@ class Group:
             settings={**work.settings, **self.settings},
             content=self.content or work.content,
             outputs=self.outputs or work.outputs,
+            offset=self.offset,
         )
 
 

@@ -80,6 +80,14 @@ class JobSpec:
         return FrameSet((*self.frames.ranges, *(ids for group in self.groups for ids in group.frames.ranges)))
 
     @property
+    def animation(self) -> FrameSet:
+        """The numbers that the job's own renderer is told, which are its animation; those of all where it has none."""
+        own = (group for group in self.groups if group.renderer in (None, self.renderer))
+        shown = (ids for group in own for ids in group.frames.shifted(-group.offset).ranges)
+        numbers = FrameSet((*self.frames.ranges, *shown))
+        return numbers if numbers.ranges else self.every
+
+    @property
     def work(self) -> Work:
         """What is to be done for a frame that is in no group."""
         return Work(renderer=self.renderer, settings=self.settings, content=self.content, outputs=self.outputs)

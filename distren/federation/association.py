@@ -31,11 +31,15 @@ def establish(management: Management, own: str, peer: Peer, *, farm_user: str) -
         management.declare_queue(queue.name, name, queue.bindings)
     if peer.secret is not None:
         management.put_user(name, peer.secret)
-        outbound = re.escape(peers.outbound(peer.name).name)
-        # The default exchange leads to every queue of the virtual host: there are only the two.
-        management.permit(name, name, configure="^$", write=r"^amq\.default$", read=f"^{outbound}$")
+        management.permit(name, name, **rights(peer.name))
     for shovel, definition in shovels(own, peer).items():
         management.put_shovel(shovel, name, definition)
+
+
+def rights(peer: str) -> dict[str, str]:
+    """What a peer's user may do: publish to the queues of its virtual host, of which there are two, and read one."""
+    outbound = re.escape(peers.outbound(peer).name)
+    return {"configure": "^$", "write": r"^amq\.default$", "read": f"^{outbound}$"}
 
 
 def dissolve(management: Management, own: str, peer: str) -> None:

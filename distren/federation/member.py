@@ -15,6 +15,11 @@ from distren.federation.peerlink import Identity, OnMessage, OnRefused, PeerLink
 from distren.federation.sender import Sender
 from distren.storage.peers import Peer
 from distren.wire.codec import Message
+from distren.wire.jobs import FrameNews, JobNews
+from distren.wire.peers import Watch
+
+WATCHED = 60.0
+"""seconds for which a client is sent news after it has asked"""
 
 
 class Member:
@@ -47,6 +52,7 @@ class Member:
         self.requester = Requester(self.link, ANSWERS)
         self.mailbox.requester = self.requester
         self.uploads = BlobSender(self.link, self.mailbox, ANSWERS)
+        self._watched: dict[tuple[int, type[Message]], float] = {}
 
     @property
     def name(self) -> str:
@@ -68,6 +74,19 @@ class Member:
     def ask(self, message: Message, expect: type[Reply], timeout: float = PATIENCE) -> Reply:
         """The peer's reply to a request. Blocks; raises what it refuses with, NoAnswer after `timeout` seconds."""
         return self.requester.ask(message, expect, timeout=timeout)
+
+    def watch(self, watch: Watch, steady: float) -> None:
+        """A client there wants the news of a job for a while; in the server's thread."""
+        self._watched[watch.job, JobNews] = steady + WATCHED
+        if watch.frames:
+            self._watched[watch.job, FrameNews] = steady + WATCHED
+
+    def watches(self, news: JobNews | FrameNews, steady: float) -> bool:
+        """Whether a client there wants these news; in the server's thread."""
+        until = self._watched.get((news.job, type(news)))
+        if until is not None and until < steady:
+            del self._watched[news.job, type(news)]
+        return until is not None and until >= steady
 
     def close(self) -> None:
         self.uploads.close()

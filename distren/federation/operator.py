@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
@@ -16,11 +17,13 @@ from sqlalchemy import Connection
 from distren.amqp import address as broker_address
 from distren.broker import locate
 from distren.config import Settings
-from distren.errors import Conflict
+from distren.errors import Conflict, SettingsError
 from distren.federation import address, association
+from distren.federation import definitions as file
 from distren.storage import identity, schema
 from distren.storage import peers as rows
 from distren.storage.engine import open_engine
+from distren.urls import server_name
 
 
 def accept(settings: Settings, name: str, place: str | None = None) -> str:
@@ -63,6 +66,31 @@ def dissolve(settings: Settings, name: str) -> None:
     """After `remove`, when the server knows: take away what is left on our broker."""
     with _database(settings) as (_, own), locate.management(settings) as management:
         association.dissolve(management, own, name)
+
+
+def definitions(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """All associations, those of the configuration file included, as a RabbitMQ definitions file; with passwords."""
+    with _database(settings) as (connection, own):
+        adopt(connection, settings, time.time())
+        user = broker_address.user(locate.broker_url(settings))
+        return file.definitions(own, rows.every(connection), user)
+
+
+def adopt(connection: Connection, settings: Settings, now: float) -> None:
+    """Record the peers of the configuration file; where it says something else than before, it wins."""
+    for name, given in settings.peers.items():
+        address_given = None if given.address is None else given.address.get_secret_value()
+        secret = None if given.secret is None else given.secret.get_secret_value()
+        if (address_given is None) == (secret is None):
+            raise SettingsError(f"the setting 'peers.{name}' needs either an address or a secret")
+        own = identity.stored_name(connection) or settings.server
+        if address_given is not None:
+            address_given = address.check(address_given, own, server_name(name))
+        known = rows.find(connection, server_name(name))
+        if known is None:
+            rows.add(connection, server_name(name), address=address_given, secret=secret, now=now)
+        elif (known.address, known.secret) != (address_given, secret):
+            rows.change(connection, known.name, address=address_given, secret=secret)
 
 
 @contextmanager

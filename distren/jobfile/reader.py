@@ -322,12 +322,24 @@ class _Reading:
             settings=told.settings,
             content=tuple(told.content),
             outputs=outputs or (),
+            offset=self._offset(element, values),
+            intermediate=values.get("intermediate", False),
         )
         if group == Group(frames=group.frames):
             self._frames.append(group.frames)
         else:
             self._groups.append(group)
             self.group_elements.append(element)
+
+    def _offset(self, element: etree._Element, values: dict[str, Any]) -> int:
+        """How far the ids of frames are from the numbers that they render."""
+        frames: FrameSet = values["ids"]
+        numbers: FrameSet = values.get("as", frames)
+        offset = frames.ranges[0][0] - numbers.ranges[0][0]
+        if numbers.shifted(offset) != frames:
+            text = "as names the number that each of the ids renders: as many, all of them apart by the same"
+            self._wrong(element, f'{text}, for example ids="101-124" as="1-24"')
+        return offset
 
     def _named_frames(self) -> bool:
         """Whether there are frames; where there are none, that is a problem."""

@@ -213,6 +213,8 @@ ELEMENTS: Mapping[str, Mapping[str, Attribute]] = {
         "ids": Attribute(ids, "1-24", required=True),
         "renderer": Attribute(renderer, "encode"),
         "label": Attribute(label, "trailer"),
+        "as": Attribute(ids, "1-24"),
+        "intermediate": Attribute(switch, "yes"),
     },
     "needs": {
         "frames": Attribute(ids, "1000", required=True),

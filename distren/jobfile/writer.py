@@ -78,7 +78,14 @@ def _group(group: Group, renderer: str) -> Iterator[str]:
         *_outputs(group.outputs, "    "),
         *_settings(group.renderer or renderer, group.settings, group.content, "    "),
     ]
-    head = _attributes({"ids": str(group.frames), "renderer": group.renderer, "label": group.label})
+    about = {
+        "ids": str(group.frames),
+        "as": str(group.frames.shifted(-group.offset)) if group.offset else None,
+        "renderer": group.renderer,
+        "label": group.label,
+        "intermediate": "yes" if group.intermediate else None,
+    }
+    head = _attributes(about)
     if inside:
         yield from (f"  <frames{head}>", *inside, "  </frames>")
     else:

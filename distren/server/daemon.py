@@ -18,10 +18,13 @@ from distren.config import Settings
 from distren.errors import Conflict, NoAnswer
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
+from distren.server.errands import Errands
+from distren.server.examiner import Examiner
 from distren.server.federation import Federation
 from distren.server.lead import HEARTBEAT, Lead
 from distren.server.lending import Lending
 from distren.server.state import State
+from distren.server.waterline import Waterline
 from distren.storage import identity, schema, stopped
 from distren.storage.blobstore import BlobStore
 from distren.storage.engine import open_engine, sqlite_file
@@ -68,7 +71,18 @@ class Server:
             while not self._stopping.is_set():
                 if self._stand_by(lead, name, mark):
                     with suppress(Deposed):
-                        self._act(lead, State(name=name, engine=self._engine(), store=store, database=mark))
+                        self._act(
+                            lead,
+                            State(
+                                name=name,
+                                engine=self._engine(),
+                                store=store,
+                                waterline=Waterline(store.folder),
+                                database=mark,
+                                kills=self._settings.kills,
+                                limits=self._settings.limits,
+                            ),
+                        )
         finally:
             lead.close()
 
@@ -158,18 +172,22 @@ class Server:
 
     def _open(self, stack: ExitStack, lead: Lead, state: State) -> Acting:
         """Begin a term, and open all that it takes to act."""
-        self._begin_term(state.engine, lead)
+        self._begin_term(state, lead)
         name = state.name
         self._inbox = queue.SimpleQueue()
         self._consuming = self._link(f"server {name} (requests, results)")
         self._publishing = self._link(f"server {name} (frames, replies)")
-        acting = Acting(state, self._consuming, self._publishing, wake=self._wake)
+        examiner = Examiner(self._settings.blobs, state.limits)
+        examiner.start()
+        stack.callback(examiner.close)
+        state.examine = examiner.examine
+        acting = Acting(state, self._consuming, self._publishing, wake=self._wake, examiner=examiner)
         self._publishing.on_up = acting.connected
         for link in (self._consuming, self._publishing):
             link.start()
             stack.callback(link.close)
-        self.federation = self._federated(stack, acting, state)
-        blobs = BlobService(self._broker_url, name, state.store, heartbeat=HEARTBEAT)
+        self.federation, errands = self._federated(stack, acting, state)
+        blobs = BlobService(self._broker_url, name, state.store, heartbeat=HEARTBEAT, elsewhere=errands.take_blobs)
         blobs.start()
         stack.callback(blobs.stop)
         acting.resume()
@@ -179,38 +197,46 @@ class Server:
             )
         return acting
 
-    def _federated(self, stack: ExitStack, acting: Acting, state: State) -> Federation:
-        """Among the peers, from here until the server ends."""
+    def _federated(self, stack: ExitStack, acting: Acting, state: State) -> tuple[Federation, Errands]:
+        """Among the peers, from here until the server ends; what clients ask there has a link of its own."""
         inbox = self._inbox
+        link = Link(self._broker_url, name=f"server {state.name} (clients of peers)", patient=True)
+        link.start()
+        stack.callback(link.close)
+        errands = Errands(state, link.publish)
+        stack.callback(errands.stop)
         federation = Federation(
             state,
             self._settings,
             self._broker_url,
             answer=acting.answer,
             wake=lambda: inbox.put(None),
-            on_client=lambda *_: None,
+            on_client=errands.bring,
+            on_news=errands.tell_news,
         )
         self.lending = state.lending = Lending(state, federation, self._settings, note=acting.note)
         stack.callback(self.lending.stop)
+        errands.federation = federation
         stack.callback(federation.stop)
         federation.start()
-        acting.join(federation)
-        return federation
+        acting.join(federation, errands)
+        return federation, errands
 
-    def _begin_term(self, engine: Engine, lead: Lead) -> None:
+    def _begin_term(self, state: State, lead: Lead) -> None:
         """Depose whoever acted until now; one that was stopped in the middle of a change is ended first.
 
         Raises Deposed where the lead, or the wish to act, is gone before the database could be had.
         """
-        told = False
+        engine, told = state.engine, False
         while lead.is_held and not self._stopping.is_set():
+            self._end_holder(engine)  # before we wait for the database as long as anybody would
             try:
                 with engine.begin() as connection:
-                    term = identity.begin_term(connection)
+                    term = state.waterline.begin(connection, identity.next_term(connection))
+                    identity.begin_term(connection, term)
                 identity.fence(engine, term)
                 return
             except OperationalError as error:
-                self._end_holder(engine)
                 if not told:
                     log.error("the database refuses a new term, trying again: %s", error.orig)
                     told = True

@@ -18,11 +18,13 @@ from distren.domain.groups import Group, Work
 from distren.domain.job import Blob
 from distren.domain.states import FrameState
 from distren.server.fleet import Fleet, WorkerClass
+from distren.server.judge import Judge
 from distren.server.lifecycle import Lifecycle
-from distren.storage import dependencies, groups
+from distren.storage import dependencies, far, groups
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage.dependencies import Key
+from distren.storage.far import FarJob
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 from distren.wire import fields
@@ -64,11 +66,13 @@ def fill(
     *,
     now: float,
     steady: float,
+    judge: Judge,
     lending: Lending | None = None,
 ) -> list[Owing]:
     """Issue ready frames to every class whose window has room, and then to peers; returns the messages.
 
-    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds.
+    `now` is wall-clock time (retries are due by it), `steady` the fleet's clock, both in seconds. `judge`
+    knows what earlier attempts at a frame mean for the next.
     """
     classes = {**fleet.classes(steady), **(fleet.offers if lending is not None else {})}
     if not classes:
@@ -90,10 +94,12 @@ def fill(
             describe = _Describer(connection, job, ready, lending)
             for stored in ready:
                 queue = _choose(able, free, fleet.offers, stored)
-                if queue is not None:
-                    free[queue] -= 1
-                    render = describe(lifecycle.issue(stored, queue), stored)
-                    owing.append((LENT if queue in fleet.offers else FRAMES, queue, render.encode()))
+                if queue is None or judge.gives_up(stored):
+                    continue
+                free[queue] -= 1
+                advice = judge.advice(stored, queue)
+                render = describe(lifecycle.issue(stored, queue), stored).model_copy(update=advice)
+                owing.append((LENT if queue in fleet.offers else FRAMES, queue, render.encode()))
         if all(room <= 0 for room in free.values()):
             break
     return owing
@@ -121,7 +127,20 @@ class _Describer:
         if issued.id in self._lent:
             return self._lent[issued.id].model_copy(update={"issue": issued.issue})
         needs = dependencies.results(self._connection, self._job.id, issued.id) if stored.needs else ()
-        return message(self._job, issued, needs, _work(self._job, stored, self._groups))
+        render = message(self._job, issued, needs, _work(self._job, stored, self._groups))
+        return render if not needs else _place(render, far.every(self._connection))
+
+
+def _place(render: Render, away: Mapping[int, FarJob]) -> Render:
+    """Results of other servers' frames have places that name the server."""
+    placed = [
+        (f"{away[job].peer}/{away[job].of_job}/frame/{frame}", digest, size)
+        for job, frame, digest, size in render.needs
+        if job in away
+    ]
+    if not placed:
+        return render
+    return render.model_copy(update={"needs": [one for one in render.needs if one[0] not in away], "placed": placed})
 
 
 def _can(one: WorkerClass, pool: str, capability: str) -> bool:
@@ -136,10 +155,12 @@ def _work(job: Job, stored: Stored, differing: Mapping[int, Group]) -> Work:
 def message(job: Job, frame: Frame, needs: Iterable[tuple[Key, Blob]] = (), work: Work | None = None) -> Render:
     """What a worker needs to know to render `frame`, which needs the results of others; `work` is the job's if None."""
     work = work or job.work
-    outputs = (output.of(frame.id) for output in work.outputs)
+    number = frame.id - work.offset
+    outputs = (output.of(number) for output in work.outputs)
     return Render(
         job=job.id,
         frame=frame.id,
+        number=number if work.offset else None,
         issue=frame.issue,
         renderer=work.renderer,
         manifest=fields.Blob.of(job.manifest),

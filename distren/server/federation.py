@@ -25,7 +25,7 @@ from distren.broker import locate
 from distren.broker.management import Management
 from distren.config import Settings
 from distren.errors import Conflict, DecodeError, DistrenError, NotFound
-from distren.federation import association, sender, shovelcheck
+from distren.federation import association, operator, sender, shovelcheck
 from distren.federation.envelope import Envelope
 from distren.federation.health import HELLO_EVERY
 from distren.federation.member import Member
@@ -37,8 +37,8 @@ from distren.storage import identity
 from distren.storage import peers as rows
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
-from distren.wire.jobs import Problem, Submit, Submitted
-from distren.wire.peers import Hello, PeerInfo, Peers, Receipt
+from distren.wire.jobs import FrameNews, JobNews, Problem, ShownJob, Submit, Submitted
+from distren.wire.peers import Hello, PeerInfo, Peers, Receipt, Watch
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class _Arrived:
 class Federation:
     """`answer` replies to a request as the server does for its clients; `wake` asks for a turn; both from outside.
 
-    `on_client` is given what a peer sends to a client of ours, in a link's thread.
+    `on_client` is given what a peer sends to a client of ours, and `on_news` news of its jobs, in a link's thread.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class Federation:
         answer: Callable[[Message], Message],
         wake: Callable[[], None],
         on_client: Callable[[Member, Delivery], None],
-        on_request: Callable[[Member, Message], None] = lambda *_: None,
+        on_news: Callable[[Member, Delivery], None],
     ) -> None:
         self._state, self._settings, self._broker_url = state, settings, broker_url
-        self._answer, self._wake, self._on_client, self._on_request = answer, wake, on_client, on_request
+        self._answer, self._wake, self._on_client, self._on_news = answer, wake, on_client, on_news
         self._receiver = Receiver()
         self._members: dict[str, Member] = {}
         self._desks: dict[str, BlobDesk] = {}
@@ -135,15 +135,7 @@ class Federation:
         """Open the ways to all peers, in the background."""
         with self._state.engine.begin() as connection:
             self._instance = identity.mark(connection)
-            for name, given in self._settings.peers.items():
-                if rows.find(connection, name.lower()) is None:
-                    rows.add(
-                        connection,
-                        name.lower(),
-                        address=given.address.get_secret_value() if given.address else None,
-                        secret=given.secret.get_secret_value() if given.secret else None,
-                        now=self._state.now(),
-                    )
+            operator.adopt(connection, self._settings, self._state.now())
         self.reload()
 
     def reload(self) -> None:
@@ -243,6 +235,8 @@ class Federation:
             member.instance = envelope.instance
         if envelope.to.startswith("client."):
             self._on_client(member, delivery)
+        elif envelope.to == topology.NEWS:
+            self._on_news(member, delivery)
         elif envelope.to == topology.BLOBS:
             self._serve_blobs(member, delivery)
         elif envelope.to == ANSWERS and delivery.type not in (Hello.type, Receipt.type):
@@ -276,12 +270,11 @@ class Federation:
         if not self._members:
             return
         arrived = [self._arrived.popleft() for _ in range(len(self._arrived))]
-        numbered = [one for one in arrived if one.delivery.type == Receipt.type or one.envelope.number is not None]
-        steady = self._state.steady()
-        look = steady >= self._next_look
+        for one in arrived:
+            if one.delivery.type == Receipt.type:
+                self._note(one)
         try:
-            if numbered or look:
-                self._apply(numbered, look=look)
+            self._apply([one for one in arrived if one.envelope.number is not None])
             self._pump()
         except DBAPIError as error:
             log.error("the database refuses what peers say, they will say it again: %s", error.orig)
@@ -290,6 +283,11 @@ class Federation:
                 self._hear(one)
             elif one.envelope.to == topology.REQUESTS:
                 self._reply(one)
+        self._greet()
+
+    def _greet(self) -> None:
+        """Now and then: say hello to all, look after the ways to them, and note who was heard."""
+        steady = self._state.steady()
         if steady >= self._next_hello:
             self._next_hello = steady + HELLO_EVERY
             for member in self._members.values():
@@ -300,18 +298,24 @@ class Federation:
             self._next_save = steady + _SAVE_EVERY
             self._save_seen()
 
-    def _apply(self, numbered: list[_Arrived], *, look: bool) -> None:
+    def tell(self, news: JobNews | FrameNews) -> None:
+        """Tell the peers whose clients watch a job."""
+        for member in self._members.values():
+            if member.watches(news, self._state.steady()):
+                member.tell(topology.NEWS, news)
+
+    def _apply(self, numbered: list[_Arrived]) -> None:
         """One transaction for all that has arrived; receipts follow the commit."""
-        steady, now = self._state.steady(), self._state.now()
+        steady = self._state.steady()
+        look = steady >= self._next_look
+        if not (numbered or look):
+            return
         receipts: dict[str, Receipt] = {}
         afters: list[After] = []
         with self._state.engine.begin() as connection:
             for one in numbered:
                 name = one.member.name
                 if self._members.get(name) is not one.member:
-                    continue
-                if one.envelope.number is None:
-                    self._settle(connection, one, now, steady)
                     continue
                 receipts[name], after = self._receiver.take(connection, one.envelope, one.delivery)
                 if after is not None:
@@ -325,20 +329,21 @@ class Federation:
         for name, receipt in receipts.items():
             self._members[name].tell(ANSWERS, receipt)
 
-    def _settle(self, connection: Connection, one: _Arrived, now: float, steady: float) -> None:
+    def _note(self, one: _Arrived) -> None:
         try:
             receipt = Receipt.expect(one.delivery.body)
         except DecodeError as error:
             log.warning("a peer's receipt was dropped: %s", error, extra={"peer": one.member.name})
             return
-        one.member.sender.receipt(connection, receipt, now, steady)
+        one.member.sender.receipt(receipt, self._state.steady())
 
     def _pump(self) -> None:
         wanting = [member for member in self._members.values() if member.sender.wanted and member.link.is_open]
         if wanting:
+            steady = self._state.steady()
             with self._state.engine.begin() as connection:
                 for member in wanting:
-                    member.sender.pump(connection, self._state.steady())
+                    member.sender.pump(connection, self._state.now(), steady)
 
     def _hear(self, one: _Arrived) -> None:
         try:
@@ -364,7 +369,8 @@ class Federation:
             if isinstance(reply, Submitted):
                 with self._state.engine.begin() as connection:
                     rows.note_job(connection, one.member.name, reply.job)
-            self._on_request(one.member, message)
+            if isinstance(message, Watch) and isinstance(reply, ShownJob):
+                one.member.watch(message, self._state.steady())
         if one.delivery.reply_to:
             one.member.tell(one.delivery.reply_to, reply, one.delivery.correlation_id)
 

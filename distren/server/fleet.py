@@ -64,6 +64,11 @@ class Fleet:
         seen = self._seen.get(worker)
         return seen is not None and now - seen.at <= SILENT_AFTER and seen.report.state != ENDED
 
+    def is_gone(self, worker: str, since: float, now: float) -> bool:
+        """Whether the process is gone that began an attempt at `since` (its host's clock, seconds since 1970)."""
+        seen = self._seen.get(worker)
+        return seen is None or seen.report.started > since or not self.is_alive(worker, now)
+
     def last(self, worker: str) -> Seen | None:
         """The worker's last report, however old; None where it has not reported to this server process."""
         return self._seen.get(worker)

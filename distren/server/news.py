@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from distren.amqp.link import Link
 from distren.amqp.publisher import Outgoing
@@ -11,9 +12,8 @@ from distren.domain.states import JOB_ENDED, FrameState
 from distren.server import views
 from distren.server.state import State
 from distren.storage.jobs import Job
-from distren.wire.codec import Message
 from distren.wire.frames import Progress
-from distren.wire.jobs import FrameInfo, FrameNews
+from distren.wire.jobs import FrameInfo, FrameNews, JobNews
 
 EVERY = 0.1
 """seconds between two news of a job that goes on; its end is told at once"""
@@ -23,8 +23,9 @@ _FRAMES_AT_ONCE = 1_000
 class News:
     """Publishes the changes that a server's state has collected."""
 
-    def __init__(self, state: State, link: Link) -> None:
-        self._state, self._link = state, link
+    def __init__(self, state: State, link: Link, also: Callable[[JobNews | FrameNews], None] = lambda _: None) -> None:
+        """`also` is told everything too."""
+        self._state, self._link, self._also = state, link, also
         self._told: dict[int, float] = {}
         self._waiting: dict[int, Job] = {}
 
@@ -75,5 +76,8 @@ class News:
                 self._publish(job_news(number), views.job_news(self._state.name, job, rate=rate, why=why))
         return min((self._told[number] + EVERY for number in self._waiting), default=None)
 
-    def _publish(self, key: str, message: Message) -> None:
+    def _publish(self, key: str, message: JobNews | FrameNews) -> None:
+        self._also(message)
+        if self._link.blocked is not None:
+            return  # it would wait in memory, and be old when it is sent
         self._link.publish(Outgoing(exchange=NEWS, key=key, body=message.encode(), persistent=False, type=message.type))

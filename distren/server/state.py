@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 
+from distren.config import Limits
+from distren.domain.job import Blob
+from distren.domain.needs import Needs
 from distren.server import dispatch, views
 from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
+from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
+from distren.server.ward import Ward
+from distren.server.waterline import Waterline
 from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
@@ -55,12 +61,17 @@ class Lending(dispatch.Lending, Protocol):
 
     def committed(self) -> None: ...
 
+    def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]: ...
+
+    def trouble(self, peer: str) -> str: ...
+
 
 @dataclass
 class State:
     """`now` is the wall clock, `steady` one that never jumps; both in seconds.
 
-    `database` is the mark of the database (storage/identity.py). `changed` collects what transactions changed until it
+    `database` is the mark of the database (storage/identity.py), `kills` how many workers a frame may end before it
+    fails. `changed` collects what transactions changed until it
     is told to listeners; `rearrange` is called after a change that makes frames in queues stand there wrongly; `opened`
     is the steady time of the start; `sweeping`: something may be left of deleted jobs.
     """
@@ -68,8 +79,13 @@ class State:
     name: str
     engine: Engine
     store: BlobStore
+    waterline: Waterline
     database: str = ""
+    limits: Limits = field(default_factory=Limits)
+    examine: Callable[[Blob], Seed] | None = None
+    kills: int = 3
     rearrange: Callable[[Change], None] = lambda _: None
+    ward: Ward = field(init=False)
     fleet: Fleet = field(default_factory=Fleet)
     rates: Rates = field(default_factory=Rates)
     progress: dict[tuple[int, int], float] = field(default_factory=dict)

@@ -10,20 +10,27 @@ from sqlalchemy import Connection
 
 from distren import failpoints
 from distren.amqp.link import Link
+from distren.amqp.publisher import Outgoing
+from distren.amqp.topology import CONTROL
 from distren.domain.lending import peer_of
+from distren.domain.poison import STOPPED
 from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
 from distren.server import deletion, dispatch
 from distren.server.changes import Changed
-from distren.server.fleet import SILENT_AFTER
+from distren.server.fleet import ENDED, SILENT_AFTER
+from distren.server.judge import Judge
 from distren.server.lifecycle import Event, Lifecycle
 from distren.server.reconcile import Reconciler
 from distren.server.relay import Relay
+from distren.server.repair import Repair
 from distren.server.state import State
+from distren.server.ward import Ward
 from distren.storage import frames as frame_rows
 from distren.storage import outbox
 from distren.storage import workers as worker_rows
 from distren.storage.workers import WorkerRecord
+from distren.wire.codec import Message
 from distren.wire.frames import Render, Report
 
 log = logging.getLogger(__name__)
@@ -40,8 +47,11 @@ class Turns:
     def __init__(self, state: State, relay: Relay, link: Link) -> None:
         self._state, self._relay, self._link = state, relay, link
         self._reconciler = Reconciler(state.name, state.fleet)
+        self._repair = Repair()
         self._retries: list[float] = []
         self._unsaved: dict[str, Report] = {}
+        self._ended: set[str] = set()
+        self.ward = Ward(state.fleet, self._broadcast)
         self._withdraw_all = self._broker_lost = False
         self._offset = state.now() - state.steady()
         self.wanted = True
@@ -54,6 +64,7 @@ class Turns:
             self._load_retries(connection, now)
             for queue in _own(frame_rows.issued_by_queue(connection)):
                 self._relay.declare(queue)
+            self.ward.resume(connection)
             self._relay.resume(connection)
 
     @property
@@ -64,6 +75,8 @@ class Turns:
     def fleet_changed(self, report: Report) -> None:
         """A worker has come, gone or changed what it takes."""
         self._unsaved[report.worker] = report
+        if report.state == ENDED:
+            self._ended.add(report.worker)
         self.wanted = True
 
     def withdraw_queues(self) -> None:
@@ -77,13 +90,13 @@ class Turns:
         """
         self._broker_lost = self.wanted = True
 
-    def commit(self, events: list[Event], poisoned: list[Render], *, tick: bool) -> None:
+    def commit(self, events: list[Event], returned: list[Render], *, tick: bool) -> None:
         """Make the turn's change. Raises SQLAlchemy's DBAPIError; then nothing has changed, and it can be repeated."""
         state, now, steady = self._state, self._state.now(), self._state.steady()
         lost = self._broker_lost
         with state.engine.begin() as connection:
             offset = self._mind_the_clock(connection, now, steady)
-            applied = _apply(connection, events, poisoned, now)
+            applied = _apply(connection, events, returned, now)
             for queue, count in applied.finished_by_queue.items():
                 state.fleet.finished(queue, count, steady)
             withdrawing = Lifecycle(connection, now)
@@ -91,16 +104,23 @@ class Turns:
             state.lending.withdraw(connection, withdrawing, everything=self._withdraw_all, tick=tick)
             withdrawn = withdrawing.save()
             mending = Lifecycle(connection, now)
+            self._requeue_stopped(connection, mending)
             if tick:
                 self._reconciler.check(mending, frame_rows.issued(connection), now=now, steady=steady)
             mended = mending.save()
+            if self._repair.is_due(steady):
+                self._repair.run(connection, now, steady)
             issuing = Lifecycle(connection, now)
-            owing = dispatch.fill(connection, issuing, state.fleet, now=now, steady=steady, lending=state.lending)
+            judge = Judge(connection, issuing, state.fleet, steady=steady, kills=state.kills, up=steady - state.opened)
+            owing = dispatch.fill(
+                connection, issuing, state.fleet, now=now, steady=steady, lending=state.lending, judge=judge
+            )
             issued = issuing.save()
             owed = outbox.add(connection, state.lending.lend(connection, owing))
             followed = state.lending.follow(connection, tick=tick)
             self._relay.settle(connection)
             self._save_workers(connection, tick=tick)
+            self.ward.save(connection)
             if state.sweeping:
                 state.sweeping = deletion.remove_some(connection)
             failpoints.reach("server.commit.before")
@@ -119,6 +139,14 @@ class Turns:
         if tick:
             self._count_queues()
 
+    def _requeue_stopped(self, connection: Connection, lifecycle: Lifecycle) -> None:
+        """Workers that have ended in good order gave their frames back, which says nothing against the frames."""
+        if not self._ended:
+            return
+        for stored in frame_rows.issued(connection):
+            if stored.frame.worker in self._ended:
+                lifecycle.requeue(stored, STOPPED)
+
     def _mind_the_clock(self, connection: Connection, now: float, steady: float) -> float:
         """Retries are due by the wall clock, which outlives us; when it is set, their times are set with it.
 
@@ -135,8 +163,13 @@ class Turns:
         self._retries = frame_rows.retry_times(connection, now)
         heapq.heapify(self._retries)
 
+    def _broadcast(self, message: Message) -> None:
+        self._link.publish(Outgoing(exchange=CONTROL, key="", body=message.encode(), type=message.type))
+
     def _committed(self, changes: list[Changed], now: float) -> None:
         self._withdraw_all = False
+        self._ended.clear()
+        self.ward.saved()
         while self._retries and self._retries[0] <= now:
             heapq.heappop(self._retries)
         for changed in changes:
@@ -198,11 +231,11 @@ def _own(queues: Iterable[str]) -> list[str]:
     return [queue for queue in queues if peer_of(queue) is None]
 
 
-def _apply(connection: Connection, events: list[Event], poisoned: list[Render], now: float) -> Changed:
+def _apply(connection: Connection, events: list[Event], returned: list[Render], now: float) -> Changed:
     lifecycle = Lifecycle(connection, now)
     lifecycle.apply(events)
-    for render in poisoned:
-        lifecycle.poison(render, "given up: every worker that took it went away")
+    for render in returned:
+        lifecycle.come_back(render, "it came back from every worker that took it", settle=SILENT_AFTER + 1)
     return lifecycle.save()
 
 
@@ -220,4 +253,5 @@ def _record(report: Report, now: float) -> WorkerRecord:
         memory=report.memory,
         sandboxed=report.sandboxed,
         seen=now,
+        started=report.started,
     )

@@ -112,8 +112,11 @@ def frame_info(
     *,
     waits: str | None = None,
     group: Group | None = None,
+    tried: float | None = None,
 ) -> FrameInfo:
-    """A frame; `progress` holds percentages by (job, frame), `waits` says what a blocked one waits for."""
+    """A frame; `progress` holds percentages by (job, frame), `waits` says what a blocked one waits for,
+    `tried` when the attempt ended because of which it is tried again.
+    """
     frame = stored.frame
     reason = waits or frame.reason
     percent = 100.0 if frame.state is FrameState.DONE else 0.0
@@ -132,6 +135,9 @@ def frame_info(
         waits_for=frame.waits_for,
         renderer=None if group is None else group.renderer,
         label=None if group is None else group.label,
+        tried=tried,
+        not_before=frame.not_before if frame.not_before and frame.state is FrameState.READY else None,
+        intermediate=group is not None and group.intermediate,
     )
 
 
@@ -149,7 +155,7 @@ def attempt_info(record: AttemptRecord) -> AttemptInfo:
     )
 
 
-def worker_info(record: WorkerRecord, seen: Seen | None, *, alive: bool, done: int) -> WorkerInfo:
+def worker_info(record: WorkerRecord, seen: Seen | None, *, alive: bool, done: int, trouble: str | None) -> WorkerInfo:
     """A worker as the database knows it, with what it said last to this server process."""
     report = seen.report if seen else None
     state = report.state if report else record.state
@@ -167,4 +173,5 @@ def worker_info(record: WorkerRecord, seen: Seen | None, *, alive: bool, done: i
         seen=record.seen,
         done=done,
         sandboxed=record.sandboxed,
+        trouble=None if trouble is None else trouble[:_REASON],
     )

@@ -70,6 +70,28 @@ def of_frame(connection: Connection, job: int, frame: int) -> list[AttemptRecord
     return [_record(row) for row in connection.execute(query)]
 
 
+def earlier(connection: Connection, job: int, frame: int, *, after: int) -> list[AttemptRecord]:
+    """The attempts at a frame by issues above `after`, oldest first, without their logs."""
+    columns = [column for column in attempts.c if column.name != "log"]
+    of_frame = (attempts.c.job == job, attempts.c.frame == frame, attempts.c.issue > after)
+    return [_record(row) for row in connection.execute(select(*columns).where(*of_frame).order_by(attempts.c.number))]
+
+
+def last_trouble(connection: Connection, job: int, frames: Collection[int]) -> dict[int, float]:
+    """When the latest attempt ended that failed or was lost, by frame; of those of `frames` that had one."""
+    found: dict[int, float] = {}
+    wanted = list(frames)
+    for start in range(0, len(wanted), 5_000):
+        query = (
+            select(attempts.c.frame, func.max(attempts.c.ended))
+            .where(attempts.c.job == job, attempts.c.frame.in_(wanted[start : start + 5_000]))
+            .where(attempts.c.state.in_((AttemptState.FAILED, AttemptState.LOST)))
+            .group_by(attempts.c.frame)
+        )
+        found.update(connection.execute(query).tuples().all())
+    return found
+
+
 def done_by_worker(connection: Connection) -> dict[str, int]:
     """How many frames each worker has rendered."""
     query = (

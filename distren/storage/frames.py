@@ -56,6 +56,7 @@ _UPDATE = (
                 "result_size",
                 "reason",
                 "not_before",
+                "pardoned",
             )
         }
     )
@@ -240,6 +241,7 @@ def _stored(row: Row[Any]) -> Stored:
         not_before=row.not_before,
         waits_for=row.waits_for,
         starved=bool(row.starved),
+        pardoned=row.pardoned,
     )
     return Stored(frame=frame, attempts=row.attempts, needs=row.needs, group=row.group, lane=row.lane)
 
@@ -262,4 +264,5 @@ def _values(stored: Stored) -> dict[str, Any]:
         "result_size": None if frame.result is None else frame.result.size,
         "reason": frame.reason,
         "not_before": frame.not_before,
+        "pardoned": frame.pardoned,
     }

@@ -27,6 +27,8 @@ def add(connection: Connection, job: int, several: Sequence[Group]) -> None:
             "settings": dict(group.settings),
             "content": list(group.content),
             "outputs": outputs_written(group.outputs),
+            "offset": group.offset,
+            "intermediate": group.intermediate,
         }
         for number, group in enumerate(several)
     ]
@@ -61,4 +63,6 @@ def _group(row: Row[Any]) -> Group:
         settings=row.settings,
         content=tuple(row.content),
         outputs=outputs_read(row.outputs),
+        offset=row.offset,
+        intermediate=row.intermediate,
     )

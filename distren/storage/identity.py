@@ -41,11 +41,15 @@ def mark(connection: Connection) -> str:
     return connection.execute(select(identity.c.mark)).scalar() or ""
 
 
-def begin_term(connection: Connection) -> int:
-    """The number of a new term: every process that acted until now is deposed with the commit."""
-    connection.execute(update(identity).values(term=identity.c.term + 1))
-    term: int = connection.execute(select(identity.c.term)).scalar_one()
-    return term
+def next_term(connection: Connection) -> int:
+    """The number of the term that would begin now; others that want one wait for the end of the transaction."""
+    term: int = connection.execute(select(identity.c.term).with_for_update()).scalar_one()
+    return term + 1
+
+
+def begin_term(connection: Connection, term: int) -> None:
+    """Every process that acted until now is deposed with the commit."""
+    connection.execute(update(identity).values(term=term))
 
 
 def fence(engine: Engine, term: int) -> None:

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, text, update
 
 from distren.domain.groups import Work
 from distren.domain.job import Blob, InputFile, JobSpec
 from distren.domain.progress import Counts
-from distren.domain.states import FrameState, JobState
+from distren.domain.states import JOB_ENDED, FrameState, JobState
 from distren.renderers.work import lanes_of
 from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
-from distren.storage.tables import files, guests, jobs
+from distren.storage.tables import far_jobs, files, guests, jobs
 
 _ROWS = 10_000
 
@@ -67,7 +67,7 @@ def add(
 
     Raises NotFound where a frame needs one that is not there.
     """
-    every, silence = spec.every, spec.limits.silence
+    animation, silence = spec.animation, spec.limits.silence
     result = connection.execute(
         insert(jobs).values(
             key=key,
@@ -78,8 +78,8 @@ def add(
             state=JobState.ACTIVE,
             width=spec.width,
             height=spec.height,
-            first=every.first,
-            last=every.last,
+            first=animation.first,
+            last=animation.last,
             settings=dict(spec.settings),
             content=list(spec.content),
             outputs=groups.outputs_written(spec.outputs),
@@ -137,10 +137,31 @@ def by_key(connection: Connection, key: str) -> Job | None:
 
 def newest(connection: Connection, *, before: int | None, limit: int) -> list[Job]:
     """The newest jobs first; those below the id `before` where that is given."""
-    query = select(jobs).where(jobs.c.deleted.is_(None)).order_by(jobs.c.id.desc()).limit(limit)
+    query = select(jobs).where(jobs.c.deleted.is_(None), jobs.c.id.not_in(select(far_jobs.c.job)))
+    query = query.order_by(jobs.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [_job(row) for row in connection.execute(query)]
+
+
+def open_jobs(connection: Connection) -> list[Job]:
+    """The jobs that have not ended, oldest first."""
+    query = select(jobs).where(jobs.c.state.not_in(JOB_ENDED)).order_by(jobs.c.id)
+    return [_job(row) for row in connection.execute(query)]
+
+
+def highest(connection: Connection) -> int:
+    """The largest number of a job that is here; 0 where there is none."""
+    return connection.execute(select(func.max(jobs.c.id))).scalar() or 0
+
+
+def start_above(connection: Connection, number: int) -> None:
+    """The next job gets a number above this one."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("DELETE FROM sqlite_sequence WHERE name = 'jobs'"))
+        connection.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', :number)"), {"number": number})
+    else:
+        connection.execute(text("SELECT setval(pg_get_serial_sequence('jobs', 'id'), :number)"), {"number": number})
 
 
 def in_turn(connection: Connection) -> list[Job]:

@@ -122,14 +122,16 @@ def confirmed(connection: Connection, name: str, *, below: int) -> None:
     connection.execute(delete(peer_outbox).where(peer_outbox.c.peer == name, peer_outbox.c.number < below))
 
 
-def renumber(connection: Connection, name: str, now: float) -> None:
-    """Begin a new epoch: what is still owed is numbered from 1 again."""
+def renumber(connection: Connection, name: str, now: float) -> str:
+    """Begin a new epoch: what is still owed is numbered from 1 again. The epoch's name."""
     waiting = owed(connection, name, above=0, limit=2**31)
     connection.execute(delete(peer_outbox).where(peer_outbox.c.peer == name))
     rows = [{**vars(one), "peer": name, "number": number} for number, one in enumerate(waiting, start=1)]
     if rows:
         connection.execute(insert(peer_outbox), rows)
-    change(connection, name, epoch=_epoch(now, by_name(connection, name).epoch), sent=len(rows))
+    epoch = _epoch(now, by_name(connection, name).epoch)
+    change(connection, name, epoch=epoch, sent=len(rows))
+    return epoch
 
 
 # -- whose jobs are whose ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKeyConstraint,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData(
@@ -85,6 +87,10 @@ groups = Table(
     Column("settings", JSON, nullable=False),
     Column("content", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
+    Column("offset", _Id, nullable=False, server_default="0", comment="a frame's id less the number that it renders"),
+    Column(
+        "intermediate", Boolean, nullable=False, server_default=false(), comment="its frames are no part of the result"
+    ),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
     comment="frames that differ from the rest of their job; what they lack they have from the job",
 )
@@ -110,6 +116,13 @@ frames = Table(
     Column("issue", Integer, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("attempts", Integer, nullable=False, comment="how many there have been; the number of the latest"),
+    Column(
+        "pardoned",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="workers that issues up to this one have ended count no more",
+    ),
     Column("queue", Text),
     Column("worker", Text),
     Column("token", String(32)),
@@ -191,6 +204,8 @@ workers = Table(
     Column("memory", BigInteger, nullable=False),
     Column("sandboxed", Integer, nullable=False),
     Column("seen", Float, nullable=False),
+    Column("started", Float, nullable=False, server_default="0", comment="when its process began"),
+    Column("quarantine", Text, comment="why this process gets no frames"),
 )
 
 outbox = Table(
@@ -291,4 +306,24 @@ guest_frames = Table(
     Column("told", String(32), comment="the token of the attempt that the lender has been told of"),
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
     comment="frames that a peer has lent us and that have not been brought back",
+)
+
+far_jobs = Table(
+    "far_jobs",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), nullable=False),
+    Column("of_job", _Id, nullable=False, comment="the job's id at the peer"),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="jobs that stand for those of peers, with the frames of theirs that ours need",
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("peer", String(63), primary_key=True),
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("frame", _Id, primary_key=True, autoincrement=False),
+    Column("told", String(80), comment="what the peer has been told of the frame last"),
+    comment="frames of ours that frames of peers need",
 )

@@ -12,7 +12,10 @@ from distren.storage.tables import workers
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
-    """A worker as it last reported. `memory` is in bytes, `seen` seconds since 1970, UTC."""
+    """A worker as it last reported. `memory` is in bytes, `seen` and `started` are seconds since 1970, UTC.
+
+    `quarantine` says why its process gets no frames; `save` leaves it as it is.
+    """
 
     name: str
     host: str
@@ -26,13 +29,21 @@ class WorkerRecord:
     memory: int
     sandboxed: bool
     seen: float
+    started: float = 0.0
+    quarantine: str | None = None
 
 
 def save(connection: Connection, record: WorkerRecord) -> None:
     """Insert or replace a worker's record."""
     values = asdict(record)
+    del values["quarantine"]
     if connection.execute(update(workers).where(workers.c.name == record.name).values(values)).rowcount == 0:
         connection.execute(insert(workers).values(values))
+
+
+def set_quarantine(connection: Connection, name: str, reason: str | None) -> None:
+    """Say why a worker gets no frames; None: it does."""
+    connection.execute(update(workers).where(workers.c.name == name).values(quarantine=reason))
 
 
 def all_known(connection: Connection) -> list[WorkerRecord]:

@@ -24,6 +24,8 @@ from distren.wire.fields import (
 
 INLINE = 2**20
 """bytes; a frame tarball or log of at most this size travels inside the event, a larger one as a blob before it"""
+LEAVES = 2
+"""times that a worker leaves a frame that it has failed to others, before it takes it all the same"""
 Inline = Annotated[bytes, Field(max_length=INLINE)]
 
 
@@ -41,13 +43,17 @@ class Render(Message, type="frame.render"):
     """Server → worker: render this frame. `first` and `last` are the job's frame range, `manifest` lists its inputs.
 
     `renderer`, `settings` and `content` (elements of the settings that hold more than text, as canonical XML) are those
-    of this very frame. `outputs` are files that it must produce beyond those of its renderer. The limits are seconds
-    (`silence_limit`: without a line of output or progress) and bytes; None is no limit. `needs` are the frames that it
-    needs, with their frame tarballs; `placed` are those of other servers, each with its folder below `needs/`.
+    of this very frame. `number` is what the renderer is told as the frame's number, the id where it is None. `outputs`
+    are files that it must produce beyond those of its renderer. The limits are seconds (`silence_limit`: without a line
+    of output or progress) and bytes; None is no limit. `needs` are the frames that it needs, with their frame tarballs;
+    `placed` are those of other servers, each with its folder below `needs/`. Workers of `avoid` have failed it: they
+    leave it to others that are free. Once it has come back `returns` times from workers that took it, it goes to the
+    dead letters instead.
     """
 
     job: Id
     frame: Id
+    number: Id | None = None
     issue: Count
     renderer: Name
     manifest: Blob
@@ -63,6 +69,8 @@ class Render(Message, type="frame.render"):
     memory_limit: Count | None = None
     output_limit: Count | None = None
     needs: Annotated[list[NeededResult], Field(max_length=MOST_OF_A_FRAME)] = []
+    avoid: Annotated[list[Name], Field(max_length=100)] = []
+    returns: Count | None = None
     placed: Annotated[list[PlacedResult], Field(max_length=MOST_OF_A_FRAME)] = []
 
 
@@ -138,6 +146,13 @@ class Stop(Message, type="frame.stop"):
 
     job: Id
     frames: list[Id] | None = None
+
+
+class Quarantine(Message, type="worker.quarantine"):
+    """Server → every worker, for the one that it names: take no more frames, for `reason`; None: take them again."""
+
+    worker: Name
+    reason: ShortText | None
 
 
 class ReportWanted(Message, type="worker.report_wanted"):

@@ -127,7 +127,8 @@ class FrameInfo(_Record):
     """A frame as a client sees it; `percent` is how far its attempt is, `result` its frame tarball when done.
 
     `waits_for` is how many frames that it needs are not done. `renderer` and `label` are those of its group, None for
-    a frame that is as its job says.
+    a frame that is as its job says. An `intermediate` one serves others only: it is fetched only where it is named.
+    Where `reason` is why it is tried again: `tried` is when the attempt ended, `not_before` when the next may begin.
     """
 
     frame: Id
@@ -142,6 +143,9 @@ class FrameInfo(_Record):
     waits_for: Count = 0
     renderer: Name | None = None
     label: Name | None = None
+    tried: Seconds | None = None
+    not_before: Seconds | None = None
+    intermediate: bool = False
 
 
 class ListFrames(Message, type="frame.list"):
@@ -232,8 +236,14 @@ class ListWorkers(Message, type="worker.list"):
     """The workers that have reported within the last days, those at work first."""
 
 
+class ReleaseWorker(Message, type="worker.release"):
+    """Let a worker go on that is in quarantine; the reply is worker.listing, with this one alone."""
+
+    worker: Name
+
+
 class WorkerInfo(_Record):
-    """A worker as a client sees it; `seen` is the time of its last report."""
+    """A worker as a client sees it; `seen` is the time of its last report, `trouble` why it gets no frames."""
 
     worker: Name
     host: Name
@@ -248,6 +258,7 @@ class WorkerInfo(_Record):
     seen: Seconds
     done: Count = 0
     sandboxed: bool = False
+    trouble: ShortText | None = None
 
 
 class Workers(Message, type="worker.listing"):

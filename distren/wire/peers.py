@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from distren.wire.codec import Message
-from distren.wire.fields import Count, Name, Seconds, ShortText, Token
+from distren.wire.fields import Count, Id, Name, Seconds, ShortText, Token
 
 
 class Hello(Message, type="peer.hello"):
@@ -67,3 +67,20 @@ class Peers(Message, type="peer.listing"):
 
 class PeersChanged(Message, type="peer.changed"):
     """Operator's command → server: read your peers again; answered with `peer.listing`."""
+
+
+class Forwarding(Message, type="job.forwarding"):
+    """Server → client that submits to another one: its files are on their way there; ask again, with the same key."""
+
+    sent: Count
+    missing: Count
+
+
+class Watch(Message, type="job.watch"):
+    """Client → another server than its own: send news of this job for a minute, of its frames too where `frames`.
+
+    Answered with `job.shown`.
+    """
+
+    job: Id
+    frames: bool = False

@@ -25,8 +25,8 @@ from distren.renderers import registry
 from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
-from distren.wire.frames import ReportWanted, Stop
-from distren.worker import process, reports, sandbox, scratch, skills
+from distren.wire.frames import Quarantine, ReportWanted, Stop
+from distren.worker import checkpoints, process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding, Stage
 from distren.worker.intake import Intake
@@ -56,9 +56,15 @@ _KEPT = timedelta(days=1)
 
 class _Order(Enum):
     DRAIN = "drain"
+    QUARANTINE = "quarantine"
+    RELEASE = "release"
     GIVE_BACK = "give back"
     LOOK = "look"  #: something has changed
     REPORT = "report"
+
+
+_TOLD = (_Order.REPORT, _Order.DRAIN, _Order.QUARANTINE, _Order.RELEASE)
+"""orders after which the server has to know how things stand"""
 
 
 class Worker:
@@ -141,6 +147,7 @@ class Worker:
         self._scratch = scratch.Scratch(cache / "attempts", self.name)
         store = BlobStore(cache / "blobs", durable=False)
         store.clean(_KEPT)
+        checkpoints.clean(cache / "checkpoints")
         box = lines.mailbox.queue_name
         self._receiver = BlobReceiver(lines.results, lines.mailbox, box, store)
         inputs = InputCache(cache, store, self._receiver.fetch)
@@ -162,6 +169,7 @@ class Worker:
         mailbox, results = self._lines.mailbox, self._results
         self._lines.on_up, self._lines.on_down = self._connected, self._intake.connection_lost
         mailbox.on(Stop, self._called_off)
+        mailbox.on(Quarantine, self._quarantined)
         mailbox.on(ReportWanted, lambda delivery, message: self._orders.put(_Order.REPORT))
         mailbox.on(wire_blobs.Read, self._holder.answer)
         mailbox.on(wire_blobs.Wanted, results.on_wanted)
@@ -185,6 +193,8 @@ class Worker:
                 return
             if order is _Order.DRAIN:
                 self._drain()
+            elif order in (_Order.QUARANTINE, _Order.RELEASE):
+                self._rest(order is _Order.QUARANTINE)
             self._lines.check()
             now = time.monotonic()
             ticks = now >= tick
@@ -192,7 +202,7 @@ class Worker:
             if ticks:
                 tick = now + TICK
                 self._tick(now)
-            if changed or order in (_Order.REPORT, _Order.DRAIN) or now >= report:
+            if changed or order in _TOLD or now >= report:
                 report = now + reports.EVERY
                 self._report()
 
@@ -265,6 +275,12 @@ class Worker:
         if message.frames is None:
             self._places.forget(message.job)
 
+    def _quarantined(self, delivery: Delivery, message: Quarantine) -> None:
+        if message.worker == self.name:
+            if message.reason is not None:
+                log.warning("worker %s is quarantined by the server: %s", self.name, message.reason)
+            self._orders.put(_Order.RELEASE if message.reason is None else _Order.QUARANTINE)
+
     def _settled(self, holding: Holding) -> None:
         self._slots.settled(holding)
         if holding.large or self._state is State.DRAINING:
@@ -272,8 +288,20 @@ class Worker:
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
+    def _rest(self, rest: bool) -> None:
+        """Take no more frames, and finish those that are rendered, until the server says otherwise."""
+        if rest and self._state is State.WORKING:
+            self._state = State.QUARANTINED
+            self._intake.resize(0)
+            for delivery in self._hand.take_waiting():
+                self._intake.give_back(delivery)
+        elif not rest and self._state is State.QUARANTINED:
+            log.info("worker %s takes frames again", self.name)
+            self._state = State.WORKING
+            self._look()
+
     def _drain(self) -> None:
-        if self._state is State.WORKING:
+        if self._state in (State.WORKING, State.QUARANTINED):
             log.info("worker %s takes no more frames", self.name)
             self._state = State.DRAINING
             self._intake.close()

@@ -10,7 +10,7 @@ from functools import partial
 from distren import failpoints
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.errors import DecodeError
-from distren.wire.frames import Render
+from distren.wire.frames import LEAVES, Render
 from distren.worker.hand import Hand, Receipt
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class Intake:
             self._link.bury(delivery)
             return
         failpoints.reach("worker.frame.taken")
+        if self._comes_back(render, delivery):
+            return
         with self._lock:
             if self._closed:
                 self._link.give_back(delivery)
@@ -95,6 +97,18 @@ class Intake:
                 self._consumers[tag] = delivery
             if self._hand.receive(render, delivery) is Receipt.SUPERFLUOUS:
                 self.acknowledge(delivery)
+
+    def _comes_back(self, render: Render, delivery: Delivery) -> bool:
+        """Whether the frame is passed on: to the server, once it has ended too many workers, or to another worker."""
+        returns = int(delivery.headers.get("x-delivery-count") or 0)
+        if render.returns is not None and returns >= render.returns:
+            log.warning("a frame has come back from %d workers: it goes to the server", returns, extra=_ids(render))
+            self._link.bury(delivery)
+            return True
+        if self._worker not in render.avoid or returns >= LEAVES * len(render.avoid):
+            return False
+        self._link.give_back(delivery)
+        return True
 
     # -- with the lock held ------------------------------------------------------------------------------------------
 
@@ -107,3 +121,7 @@ class Intake:
     def _cancel(self, tag: str) -> None:
         del self._consumers[tag]
         self._link.cancel(tag)
+
+
+def _ids(render: Render) -> dict[str, int]:
+    return {"job": render.job, "frame": render.frame}

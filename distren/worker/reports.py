@@ -23,6 +23,7 @@ _MOST_HELD = 10_000
 class State(StrEnum):
     WORKING = "working"  #: takes frames
     DRAINING = "draining"  #: finishes what it holds and takes nothing more
+    QUARANTINED = "quarantined"  #: takes nothing more until the server says otherwise
     ENDED = "ended"  #: has gone, on purpose
 
 

@@ -90,7 +90,8 @@ class Slots:
     def _render(self, holding: Holding) -> None:
         failpoints.reach("worker.render.before")
         usual = self.pace.of(holding.render.job)
-        if usual is None or usual > BRIEF:
+        redelivered = holding.delivery is not None and holding.delivery.redelivered
+        if usual is None or usual > BRIEF or redelivered:
             self._results.started(holding)
         outcome = self._attempt(holding)
         failpoints.reach("worker.render.after")

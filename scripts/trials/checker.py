@@ -19,7 +19,7 @@ from trials.submitter import Promise
 
 sys.path.insert(0, str(Path(__file__).parent / "renderer"))
 
-from scripted_program import content  # the frame's bytes, by the rule that the program follows
+from trial_program import content  # the frame's bytes, by the rule that the program follows
 
 WASTE = 0.05
 """share of the frames that may be rendered in vain at most, whatever the faults"""

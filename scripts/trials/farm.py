@@ -81,6 +81,10 @@ class TrialFarm:
             self.boot = time.monotonic() - began
             yield self
 
+    @property
+    def services(self) -> list[Supervised]:
+        return [self.server, *self.workers]
+
     def client(self, *, direct: bool = False) -> Farm:
         """A connection to the farm, through the client's proxy unless `direct`. Raises DistrenError."""
         return Farm(broker=self._url if direct else self.url("client"), data=self.folder / "client")
@@ -160,7 +164,7 @@ class TrialFarm:
         self.server = self._service("server", "server", "--server", SERVER, prefix=self.size.server_prefix)
         for number in range(1, self.size.workers + 1):
             name = worker_name(number)
-            flags = ["--slots", str(self.size.slots), "--name", name, "--renderers", "scripted"]
+            flags = ["--slots", str(self.size.slots), "--name", name, "--renderers", "trial"]
             self.workers.append(self._service(name, "worker", *flags, prefix=self.size.worker_prefix))
         stack.callback(self._close)
         for service in (self.server, *self.workers):
@@ -168,7 +172,7 @@ class TrialFarm:
 
     def _close(self) -> None:
         """End all services at once: one by one each would take its time."""
-        threads = [threading.Thread(target=one.close) for one in (self.server, *self.workers)]
+        threads = [threading.Thread(target=one.close) for one in self.services]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -21,6 +21,7 @@ class Proxies:
     """The thread that all proxies live in."""
 
     def __init__(self) -> None:
+        self._open: list[Proxy] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
@@ -29,6 +30,7 @@ class Proxies:
         """A proxy to a port of the loopback address, on a free port of its own."""
         proxy = Proxy(self, target_port)
         self.call(proxy.listen())
+        self._open.append(proxy)
         return proxy
 
     def call(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
@@ -39,10 +41,12 @@ class Proxies:
         """End the thread, and every connection with it."""
 
         async def cancel() -> None:
-            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            for proxy in self._open:
+                proxy.close()
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in others:
+                    task.cancel()
+                await asyncio.wait(others)
 
         self.call(cancel())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -81,6 +85,10 @@ class Proxy:
         self._server = await asyncio.start_server(self._serve, HOST, 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.close()
+
     async def _cut(self) -> None:
         self._refusing = True
         self._reset_all()
@@ -113,6 +121,8 @@ class Proxy:
         self._pairs.add(pair)
         try:
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        except asyncio.CancelledError:  # the end of all proxies; a stream's own callback must not meet this
+            pass
         finally:
             self._pairs.discard(pair)
             for each in pair:

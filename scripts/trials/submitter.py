@@ -78,7 +78,7 @@ class Submitter(threading.Thread):
             handed_in += frames
 
     def _hand_in(self, token: str, frames: int) -> None:
-        scene = self._folder / token / "scene.scripted"
+        scene = self._folder / token / "scene.trial"
         scene.parent.mkdir(parents=True)
         scene.write_text(json.dumps({"token": token, "seconds": self._seconds}), "utf-8")
         tries = 0

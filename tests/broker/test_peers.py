@@ -12,8 +12,8 @@ from sites import Site, associate, site, until
 
 from distren import __version__
 from distren.broker.management import Management
-from distren.errors import AccessRefused, BrokerUnavailable, Conflict, InputError, NotFound
-from distren.federation import operator
+from distren.errors import AccessRefused, BrokerUnavailable, Conflict, InputError, NotFound, SettingsError
+from distren.federation import address, association, operator
 
 
 @pytest.fixture
@@ -119,3 +119,33 @@ def _spoiled(address: str) -> str:
 def _elsewhere(address: str) -> str:
     before, _, after = address.partition("@")
     return f"{before}@127.0.0.1:1/{after.partition('/')[2]}"
+
+
+def test_peers_can_be_deployed_by_file(
+    names: tuple[str, str], tmp_path: Path, other_broker: Broker, broker: Broker, management: Management
+) -> None:
+    secret = secrets.token_urlsafe(24)
+    given = address.make(broker.amqp_url.split("@")[1].rstrip("/"), names[1], names[0], secret)
+    with (
+        other_broker.management() as api,
+        site(names[1], tmp_path, broker, management, peers={names[0]: {"secret": secret}}) as beta,
+        site(names[0], tmp_path, other_broker, api, peers={names[1]: {"address": given}}) as alpha,
+    ):
+        until(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
+        for here, peer in ((alpha, beta), (beta, alpha)):
+            _delete_association(here, peer)
+            with here.broker.management() as manager:
+                manager.request("POST", "definitions", operator.definitions(here.settings))
+        say_after = alpha.peer(beta.name).seen or 0.0
+        until(lambda: (alpha.peer(beta.name).seen or 0.0) > say_after and alpha.peer(beta.name).reason == "")
+
+
+def _delete_association(here: Site, peer: Site) -> None:
+    with here.broker.management() as manager:
+        association.dissolve(manager, here.name, peer.name)
+
+
+def test_a_setting_that_makes_no_peer_is_refused(names: tuple[str, str], tmp_path: Path, broker: Broker) -> None:
+    made = Site(names[0], tmp_path, broker, "/", peers={"beta": {}})
+    with pytest.raises(SettingsError, match="either an address or a secret"):
+        operator.definitions(made.settings)

@@ -1,4 +1,4 @@
-"""`trials`: what scripts/chaos is made of can be imported, and the scripted renderer is installed, as for its farms."""
+"""`trials`: what scripts/chaos is made of can be imported, and the trial renderer is installed, as for its farms."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ sys.path.insert(0, str(SCRIPTS))
 
 
 @pytest.fixture(scope="session")
-def scripted_renderer() -> Iterator[None]:
-    """The scripted renderer is installed in this process meanwhile."""
+def trial_renderer() -> Iterator[None]:
+    """the trial renderer is installed in this process meanwhile."""
     folder = str(SCRIPTS / "trials" / "renderer")
     sys.path.insert(0, folder)
     registry.installed.cache_clear()
-    assert "scripted" in registry.installed()
+    assert "trial" in registry.installed()
     yield
     sys.path.remove(folder)
     registry.installed.cache_clear()

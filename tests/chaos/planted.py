@@ -50,40 +50,46 @@ def reached_the_broker(link: Any, queue: str) -> None:
 def dies_before_commit() -> None:
     """The server is killed with results in hand that it has not committed."""
     from distren.amqp.topology import RESULTS
-    from distren.server.daemon import Server
-    from distren.server.turns import Turns
-    from distren.wire.frames import Completed
+    from distren.server.acting import Acting
 
-    consuming: list[Any] = []
-    opened, commit = Server._open, Turns.commit
+    begin, links, stored = Acting.__init__, [], []
 
-    def open_(self: Any, *arguments: Any, **named: Any) -> Any:
-        made = opened(self, *arguments, **named)
-        consuming.append(self._consuming)
-        return made
+    def begin_(self: Any, state: Any, consuming: Any, *arguments: Any, **named: Any) -> None:
+        links[:] = [consuming]
+        begin(self, state, consuming, *arguments, **named)
 
-    def commit_(self: Any, events: Any, *arguments: Any, **named: Any) -> Any:
-        if any(isinstance(event, Completed) for event in events) and befalls("dies-before-commit"):
-            reached_the_broker(consuming[0], RESULTS)
+    def reach(point: str) -> None:
+        if point == "server.result.stored":
+            stored.append(point)
+        elif point == "server.commit.before" and stored and befalls("dies-before-commit"):
+            reached_the_broker(links[0], RESULTS)
             die()
-        return commit(self, events, *arguments, **named)
 
-    Server._open, Turns.commit = open_, commit_  # type: ignore[method-assign]
+    Acting.__init__ = begin_  # type: ignore[method-assign]
+    also_at_each_point(reach)
 
 
 def dies_before_publish() -> None:
     """The server is killed after it has committed that frames are issued, and before it has published them."""
-    from distren.server.relay import Relay
 
-    send = Relay.send
-
-    def send_(self: Any, messages: Any) -> Any:
-        messages = list(messages)
-        if messages and befalls("dies-before-publish"):
+    def reach(point: str) -> None:
+        if point == "server.publish.before" and befalls("dies-before-publish"):
             die()
-        return send(self, messages)
 
-    Relay.send = send_  # type: ignore[method-assign]
+    also_at_each_point(reach)
+
+
+def also_at_each_point(reach: Callable[[str], None]) -> None:
+    """Have `reach` called at each failpoint, after what is called there already."""
+    from distren import failpoints
+
+    before = failpoints.reach
+
+    def both(point: str) -> None:
+        before(point)
+        reach(point)
+
+    failpoints.reach = both
 
 
 def dies_before_confirm() -> None:
@@ -136,18 +142,16 @@ def damages_a_result() -> None:
 
 def acknowledges_before_commit() -> None:
     """The server tells the broker that it has dealt with what it has only read."""
-    from distren.amqp.link import Link
     from distren.server.acting import Acting
 
     turn = Acting.turn
 
     def turn_(self: Any, deliveries: Any) -> None:
         if deliveries:
-            Link.acknowledge(self._consuming, deliveries[-1], multiple=True)
-        self._consuming.acknowledge = lambda *_, **__: None  # what comes in the right place comes too late
+            self._consuming.acknowledge(deliveries[-1], multiple=True)
         turn(self, deliveries)
 
-    Acting.turn = turn_  # type: ignore[method-assign]
+    Acting.turn, Acting._acknowledge = turn_, lambda *_: None  # type: ignore[assignment, method-assign]
 
 
 def no_outbox() -> None:

@@ -98,7 +98,7 @@ def accidents(marks: Path) -> list[Struck]:
 
 @pytest.fixture(scope="module")
 def verdicts(
-    broker: brokers.Broker, management: Management, scripted_renderer: None, tmp_path_factory: pytest.TempPathFactory
+    broker: brokers.Broker, management: Management, trial_renderer: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Verdict]]]:
     """The verdicts of all farms, which run at the same time: they mostly wait."""
     folder, vhosts, coming = tmp_path_factory.mktemp("planted"), [], {}

@@ -42,10 +42,11 @@ class FarmProcesses:
     broker_url: str
     data: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
     def environment(self, **changes: str) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DISTREN_")}
-        return {**clean, "DISTREN_BROKER": self.broker_url, "DISTREN_DATA": str(self.data), **changes}
+        return {**clean, "DISTREN_BROKER": self.broker_url, "DISTREN_DATA": str(self.data), **self.variables, **changes}
 
     def start(self, program: str, *flags: str, name: str = "", **changes: str) -> subprocess.Popen[bytes]:
         """Start `distren-<program>`; its log is <data>/<name>.log."""

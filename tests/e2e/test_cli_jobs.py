@@ -49,7 +49,7 @@ def test_submit_waits_fetches_and_makes_a_video(farm: FarmProcesses, scene: Path
     )
     assert command.code == 0, command.err
     assert command.err == ""
-    assert "4 frames" in command.out.splitlines()[0]
+    assert "4 frames and a video" in command.out.splitlines()[0]
     assert len(list((tmp_path / "frames").iterdir())) == 4
     with av.open(str(tmp_path / "ball.mp4")) as video:
         stream = video.streams.video[0]

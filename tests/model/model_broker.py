@@ -69,6 +69,7 @@ class FakeLink:
     unacknowledged: dict[int, tuple[str, Waiting]] = field(default_factory=dict)
     declared: list[str] = field(default_factory=list)
     failure: DistrenError | None = None
+    blocked: str | None = None
     _tags: int = 0
     _unconfirmed: dict[int, _Sent] = field(default_factory=dict)
 
@@ -84,6 +85,9 @@ class FakeLink:
 
     def give_back(self, delivery: Delivery) -> None:
         self.orders.append(partial(self._give_back, delivery))
+
+    def bury(self, delivery: Delivery) -> None:
+        self.orders.append(partial(self._bury, delivery))
 
     def declare(self, queue: Queue) -> None:
         self.declared.append(queue.name)
@@ -165,6 +169,10 @@ class FakeLink:
             tags = [tag for tag in self.unacknowledged if tag <= delivery.tag] if multiple else [delivery.tag]
             for tag in tags:
                 self.unacknowledged.pop(tag, None)
+
+    def _bury(self, delivery: Delivery) -> None:
+        if delivery.session == self.session and delivery.tag in self.unacknowledged:
+            self.broker.queues[DEAD].append(Waiting(self.unacknowledged.pop(delivery.tag)[1].body))
 
     def _give_back(self, delivery: Delivery) -> None:
         if delivery.session == self.session and delivery.tag in self.unacknowledged:

@@ -90,7 +90,9 @@ class Worker:
         delivery = self.link.take(QUEUE) if room > 0 else None
         if delivery is not None:
             render = Render.expect(delivery.body)
-            if self.hand.receive(render, delivery) is Receipt.SUPERFLUOUS:
+            if int(delivery.headers.get("x-delivery-count", 0)) >= (render.returns or 99):
+                self.link.bury(delivery)
+            elif self.hand.receive(render, delivery) is Receipt.SUPERFLUOUS:
                 self.link.acknowledge(delivery)
 
     def begin(self) -> None:
@@ -193,8 +195,15 @@ class Farm:
             return
         self.consuming, self.publishing = FakeLink(self.broker), FakeLink(self.broker)
         store: Any = self.store
+        waterline: Any = None
         self.state = State(
-            name="alpha", engine=self.engine, store=store, now=self.now, steady=self.steady, opened=self.seconds
+            name="alpha",
+            engine=self.engine,
+            store=store,
+            waterline=waterline,
+            now=self.now,
+            steady=self.steady,
+            opened=self.seconds,
         )
         links: Any = (self.consuming, self.publishing)
         self.acting = Acting(self.state, *links)

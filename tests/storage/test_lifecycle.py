@@ -10,10 +10,12 @@ from sqlalchemy import Connection, Engine
 
 from distren.domain import frameset
 from distren.domain.job import Blob, InputFile, JobSpec, Limits
+from distren.domain.poison import STOPPED
 from distren.domain.states import AttemptState, FrameState, JobState
 from distren.errors import Conflict, NotFound
 from distren.server import dispatch
 from distren.server.fleet import Fleet
+from distren.server.judge import Judge
 from distren.server.lifecycle import Event, Lifecycle
 from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
@@ -109,10 +111,11 @@ class Farm:
         with self.engine.begin() as connection:
             return add_job(connection, **options)  # type: ignore[arg-type]
 
-    def dispatch(self) -> list[Render]:
+    def dispatch(self, kills: int = 3) -> list[Render]:
         with self.engine.begin() as connection:
             lifecycle = Lifecycle(connection, self.now)
-            owing = dispatch.fill(connection, lifecycle, self.fleet, now=self.now, steady=self.now)
+            judge = Judge(connection, lifecycle, self.fleet, steady=self.now, kills=kills, up=999.0)
+            owing = dispatch.fill(connection, lifecycle, self.fleet, now=self.now, steady=self.now, judge=judge)
             lifecycle.save()
         return [Render.expect(body) for _, _, body in owing]
 
@@ -317,12 +320,67 @@ def test_what_is_not_there_is_named(farm: Farm) -> None:
         farm.change(lambda lifecycle: lifecycle.frame(job, 9) and None)
 
 
-def test_a_frame_given_up_by_the_broker_fails_with_its_reason(farm: Farm) -> None:
+def killed(farm: Farm, render: Render, *workers: str) -> None:
+    """One worker after the other takes a frame and is heard of no more."""
+    for worker in workers:
+        farm.apply(started(render.job, render.frame, issue=render.issue, name=token(), worker=worker))
+
+
+def test_a_frame_that_ends_its_workers_fails_with_that_reason_and_can_be_tried_anew(farm: Farm) -> None:
+    job = farm.submit(frames="1-2")
+    renders = farm.dispatch(kills=3)
+    assert renders[0].returns == 3
+    killed(farm, renders[0], "a", "b", "c")
+    farm.change(lambda lifecycle: lifecycle.come_back(renders[0], "it came back", settle=20.0))
+    assert (farm.frame(job, 1).frame.state, farm.dispatch(kills=3)) == (FrameState.READY, [])
+    farm.now += 21
+    farm.report("w1")
+    assert farm.dispatch(kills=3) == []
+    frame = farm.frame(job, 1).frame
+    assert (frame.state, frame.reason) == (
+        FrameState.FAILED,
+        "it ended every worker that rendered it, 3 times: a, b, c",
+    )
+    assert farm.frame(job, 2).frame.state is FrameState.QUEUED
+    farm.change(lambda lifecycle: lifecycle.retry(job, [range(1, 2)]))
+    [again] = farm.dispatch(kills=3)
+    assert again.frame == 1
+
+
+def test_workers_that_live_or_ended_in_good_order_do_not_speak_against_a_frame(farm: Farm) -> None:
     job = farm.submit(frames="1")
+    [render] = farm.dispatch(kills=3)
+    killed(farm, render, "a", "b")
+    held = farm.frame(job, 1)
+    farm.change(lambda lifecycle: lifecycle.requeue(held, STOPPED))
+    killed(farm, render, "w1")
+    farm.change(lambda lifecycle: lifecycle.come_back(render, "it came back", settle=20.0))
+    farm.now += 21
+    farm.report("w1")
+    [again] = farm.dispatch(kills=2)
+    assert again.issue == 2
+
+
+def test_a_frame_that_comes_back_for_no_reason_uses_up_its_attempts(farm: Farm) -> None:
+    job = farm.submit(frames="1")
+    for _ in range(2):
+        [render] = farm.dispatch(kills=3)
+        farm.change(lambda lifecycle, render=render: lifecycle.come_back(render, "it came back", settle=0.0))  # type: ignore[misc]
+    assert (farm.frame(job, 1).frame.state, farm.frame(job, 1).frame.reason) == (FrameState.FAILED, "it came back")
+
+
+def test_a_frame_that_failed_is_left_to_others_where_there_are_any(farm: Farm) -> None:
+    job = farm.submit(frames="1")
+    farm.dispatch()
+    farm.apply(failed(job, 1, name=token()))
+    farm.now += 5
     [render] = farm.dispatch()
-    farm.change(lambda lifecycle: lifecycle.poison(render, "every worker that took it went away"))
-    assert farm.frame(job, 1).frame.reason == "every worker that took it went away"
-    assert farm.job(job).state is JobState.FAILED
+    assert render.avoid == []
+    farm.report("w2")
+    held = farm.frame(job, 1)
+    farm.change(lambda lifecycle: lifecycle.take_back(held, "test"))
+    [render] = farm.dispatch(kills=3)
+    assert (render.avoid, render.returns) == (["w1"], 5)
 
 
 def test_job_ids_are_never_issued_twice_even_after_a_rollback(farm: Farm) -> None:

@@ -104,19 +104,35 @@ def test_a_delivery_that_the_broker_puts_back_waits_under_the_same_issue() -> No
     assert lifecycle.requeued(READY, "its worker went away") == READY
 
 
-def test_a_frame_whose_delivery_the_broker_gave_up_fails() -> None:
-    frame = lifecycle.poisoned(rendering(issue=2), 2, "delivered too often", now=120.0)
-    assert (frame.state, frame.ended, frame.reason) == (FrameState.FAILED, 120.0, "delivered too often")
+def test_a_frame_that_has_come_back_too_often_waits_or_fails() -> None:
+    frame = lifecycle.returned(rendering(issue=2), 2, "came back", retry_at=130.0, now=120.0)
+    assert (frame.state, frame.not_before, frame.failures, frame.token) == (FrameState.READY, 130.0, 1, None)
+    frame = lifecycle.returned(rendering(issue=2), 2, "came back", retry_at=None, now=120.0)
+    assert (frame.state, frame.ended, frame.reason) == (FrameState.FAILED, 120.0, "came back")
 
 
-def test_an_earlier_issue_that_the_broker_gave_up_changes_nothing() -> None:
-    assert lifecycle.poisoned(rendering(issue=2), 1, "delivered too often", now=120.0) == rendering(issue=2)
-    assert lifecycle.poisoned(replace(READY, issue=1), 1, "delivered too often", now=120.0).state is FrameState.READY
+def test_an_earlier_issue_that_has_come_back_changes_nothing() -> None:
+    assert lifecycle.returned(rendering(issue=2), 1, "came back", retry_at=1.0, now=120.0) == rendering(issue=2)
+    waiting = replace(READY, issue=1)
+    assert lifecycle.returned(waiting, 1, "came back", retry_at=1.0, now=120.0) == waiting
+
+
+def test_a_ready_frame_that_has_ended_too_many_workers_fails() -> None:
+    frame = lifecycle.poisoned(READY, "it ended them all", 120.0)
+    assert (frame.state, frame.ended, frame.reason) == (FrameState.FAILED, 120.0, "it ended them all")
+    assert lifecycle.poisoned(rendering(), "it ended them all", 120.0) == rendering()
+
+
+def test_a_frame_that_is_tried_again_says_why_and_one_that_is_wanted_anew_is_pardoned() -> None:
+    again = replace(READY, issue=2, failures=1, reason="Parse Error")
+    assert lifecycle.issued(again, QUEUE).reason == "Parse Error"
+    assert lifecycle.issued(replace(READY, reason="its place changed"), QUEUE).reason is None
+    assert lifecycle.retried(replace(READY, issue=4, state=FrameState.FAILED)).pardoned == 4
 
 
 def test_a_retry_starts_afresh_but_keeps_counting_issues() -> None:
     failed = lifecycle.failed(rendering(issue=3), attempt(3), "no light", retry_at=None, now=120.0)
-    assert lifecycle.retried(failed) == replace(READY, issue=3)
+    assert lifecycle.retried(failed) == replace(READY, issue=3, pardoned=3)
 
 
 def test_a_retry_of_a_frame_under_way_lets_it_go_on() -> None:
@@ -144,7 +160,7 @@ class Event:
 
 
 KINDS = ["issued"] * 6 + ["started"] * 6 + ["failed"] * 3 + ["completed", "cancelled", "retried"]
-KINDS += ["taken_back", "requeued", "poisoned"]
+KINDS += ["taken_back", "requeued", "returned", "poisoned"]
 events = st.builds(
     Event,
     kind=st.sampled_from(KINDS),
@@ -172,8 +188,11 @@ def apply(frame: Frame, event: Event, of: Attempt) -> Frame:
             return lifecycle.taken_back(frame, "nobody holds it")
         case "requeued":
             return lifecycle.requeued(frame, "its worker went away")
+        case "returned":
+            retry_at = event.now + 1 if event.again else None
+            return lifecycle.returned(frame, of.issue, "came back", retry_at=retry_at, now=event.now)
         case "poisoned":
-            return lifecycle.poisoned(frame, of.issue, "delivered too often", event.now)
+            return lifecycle.poisoned(frame, "it ended them all", event.now)
         case "cancelled":
             return lifecycle.cancelled(frame, event.now)
         case _:
@@ -199,7 +218,7 @@ def follows(old: Frame, new: Frame, event: Event) -> None:
         assert new == old or event.kind == "retried"
     if new.failures != old.failures:
         forgiven = event.kind == "retried" and old.state in FRAME_ENDED and new.failures == 0
-        counted = event.kind == "failed" and event.of(old).issue == old.issue and old.state in ISSUED
+        counted = event.kind in ("failed", "returned") and event.of(old).issue == old.issue and old.state in ISSUED
         assert forgiven or (counted and new.failures == old.failures + 1)
 
 

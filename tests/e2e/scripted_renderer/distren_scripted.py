@@ -11,7 +11,10 @@ from distren.renderers.protocol import Capability, Command, ExpectedFile, Progre
 
 
 class Scripted:
-    """Its frame N is the file `N.txt`; `$INPUTS` is the folder of the seed."""
+    """Its frame N is the file `N.txt`; `$INPUTS` is the folder of the seed.
+
+    `$PROGRAM` is the program that the worker's settings name for it, which tells one worker from another.
+    """
 
     name = "scripted"
     declaration = Declaration(
@@ -35,7 +38,7 @@ class Scripted:
     def command(self, task: Task, program: str | None) -> Command:
         return Command(
             argv=("/bin/sh", "-c", task.settings["script"], "sh", str(task.frame)),
-            environment={"INPUTS": str(task.inputs)},
+            environment={"INPUTS": str(task.inputs), "PROGRAM": program or ""},
             outputs=(ExpectedFile(name=f"{task.frame}.txt"),),
         )
 

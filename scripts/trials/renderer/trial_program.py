@@ -1,4 +1,4 @@
-"""The program of the scripted renderer: scripted_program.py SCENE FRAME OUTPUT.
+"""The program of the trial renderer: trial_program.py SCENE FRAME OUTPUT.
 
 A scene is JSON: `token`, a word that no other scene has, and `seconds`, the shortest and the longest frame's time.
 What is written follows from token and frame alone, so that whoever knows those knows the bytes. Each attempt appends

@@ -1,4 +1,4 @@
-"""The scripted renderer: its frames take a foretold time and give foretold bytes, and each attempt leaves two lines.
+"""The trial renderer: its frames take a foretold time and give foretold bytes, and each attempt leaves two lines.
 
 This folder on PYTHONPATH is all it takes to install it: the dist-info folder beside this file names the entry point.
 The worker's environment says where the lines go (TRIAL_LOG) and who writes them (TRIAL_WORKER).
@@ -16,17 +16,17 @@ from distren.errors import SceneError
 from distren.renderers.declaration import Declaration, Kind, Setting
 from distren.renderers.protocol import Capability, Command, ExpectedFile, Progress, Scene, Task, Trouble
 
-PROGRAM = Path(__file__).with_name("scripted_program.py")
+PROGRAM = Path(__file__).with_name("trial_program.py")
 
 
-class Scripted:
-    """The adapter. A scene is a file `*.scripted`: JSON that scripted_program.py describes."""
+class TrialRenderer:
+    """The adapter. A scene is a file `*.trial`: JSON that trial_program.py describes."""
 
-    name = "scripted"
+    name = "trial"
     declaration = Declaration(
-        title="scripted",
+        title="trial",
         about="Writes bytes that can be foretold: for the farm's trials",
-        endings=(".scripted",),
+        endings=(".trial",),
         settings=(Setting(name="scene", kind=Kind.PATH, meaning="the path of the scene in the seed"),),
     )
 

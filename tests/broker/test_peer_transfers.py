@@ -1,0 +1,191 @@
+"""Bytes between two brokers: verified, only what is missing, and on where they were when the line comes back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from brokers import Broker
+from sites import PATIENCE, Site, associate, site, until
+
+from distren.broker.management import Management
+from distren.broker.private import PrivateBroker
+from distren.domain.job import Blob
+from distren.errors import Conflict, NotFound, TransferError
+from distren.storage.blobstore import BlobStore
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+from trials.proxy import Proxies, Proxy
+
+SIZE = 24 * 2**20
+Two = tuple[Site, Site]
+
+
+@pytest.fixture(scope="module")
+def line(broker: Broker) -> Iterator[Proxy]:
+    """The line to `broker`, to be cut."""
+    proxies = Proxies()
+    yield proxies.open(urlsplit(broker.amqp_url).port or 0)
+    proxies.close()
+
+
+@pytest.fixture(scope="module")
+def two(
+    tmp_path_factory: pytest.TempPathFactory,
+    broker: Broker,
+    other_broker: Broker,
+    management: Management,
+    line: Proxy,
+) -> Iterator[Two]:
+    """Two peers; the brokers' only way to each other is `line`."""
+    folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
+    with (
+        other_broker.management() as api,
+        site(f"alpha-{mark}", folder, other_broker, api) as alpha,
+        site(f"beta-{mark}", folder, broker, management, peer_jobs=2, peer_upload=2 * SIZE) as beta,
+    ):
+        associate(alpha, beta, f"127.0.0.1:{line.port}")
+        yield alpha, beta
+
+
+def stored(at: Site, size: int = SIZE) -> Blob:
+    data = os.urandom(size)
+    BlobStore(at.settings.blobs).put(data)
+    return Blob(digest=hashlib.sha256(data).hexdigest(), size=size)
+
+
+class Fetch:
+    """A fetch of a blob in a thread of its own; `bytes` is what has come so far."""
+
+    def __init__(self, to: Site, source: Site, blob: Blob) -> None:
+        self.bytes, self.result, self.error = 0, None, None
+        self._to, self._source, self._blob = to, source, blob
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            desk = self._to.server.federation.fetcher(self._source.name)
+            self.result = desk.receiver.fetch(self._blob, on_bytes=self._count, timeout=PATIENCE)
+        except Exception as error:
+            self.error = error
+
+    def _count(self, count: int) -> None:
+        self.bytes += count
+
+    def finished(self) -> Path:
+        self._thread.join(PATIENCE)
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None, f"{self.bytes} of {self._blob.size} bytes came"
+        return self.result
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_a_blob_passes_both_ways_and_is_verified(two: Two, down: bool) -> None:
+    source, to = two if down else reversed(two)
+    blob = stored(source)
+    path = Fetch(to, source, blob).finished()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == blob.digest
+    until(lambda: not any(source.waiting(to.name).values()) and not any(to.waiting(source.name).values()))
+
+
+def test_what_a_peer_does_not_have_is_said_at_once(two: Two) -> None:
+    alpha, beta = two
+    with pytest.raises(NotFound, match="can not be had"):
+        Fetch(alpha, beta, Blob(digest="0" * 64, size=5)).finished()
+
+
+@pytest.mark.parametrize("fault", ["cut", "hole"])
+def test_a_transfer_goes_on_where_it_was_when_the_line_comes_back(two: Two, line: Proxy, fault: str) -> None:
+    alpha, beta = two
+    blob = stored(beta, 3 * SIZE)
+    fetch = Fetch(alpha, beta, blob)
+    until(lambda: fetch.bytes > 4 * 2**20)
+    getattr(line, fault)()
+    stalled = _stalled(fetch)
+    assert stalled < blob.size
+    line.heal()
+    fetch.finished()
+    assert fetch.bytes == blob.size
+
+
+def _stalled(fetch: Fetch) -> int:
+    """How much has come when nothing comes any more: what was under way arrives first."""
+    seen: list[int] = []
+
+    def nothing_comes() -> bool:
+        seen.append(fetch.bytes)
+        return len(seen) > 20 and len(set(seen[-20:])) == 1
+
+    until(nothing_comes)
+    return fetch.bytes
+
+
+def test_a_job_is_handed_over_and_only_what_the_peer_lacks_travels(two: Two, tmp_path: Path) -> None:
+    alpha, beta = two
+    (tmp_path / "scene").mkdir()
+    (tmp_path / "scene/a.pov").write_text('#version 3.7;\n#declare T = "big.inc";\n')
+    (tmp_path / "scene/big.png").write_bytes(os.urandom(SIZE // 2))
+    with alpha.farm(at=beta.name) as farm:
+        job = farm.submit(tmp_path / "scene", frames="1-3", width=8, height=8)
+        assert (job.server, job.info().counts) == (beta.name, {"ready": 3})
+        assert [one.job for one in farm.jobs()] == [job.id]
+        before = _passed(beta, alpha)
+        farm.submit(tmp_path / "scene", frames="1-4", width=8, height=8)
+        assert _passed(beta, alpha) - before < 2**20
+        with pytest.raises(Conflict, match="takes no more than 2 from a peer"):
+            farm.submit(tmp_path / "scene", frames="1-5", width=8, height=8)
+        job.cancel()
+        (tmp_path / "scene/big.png").write_bytes(os.urandom(3 * SIZE))
+        with pytest.raises(TransferError, match="quota"):
+            farm.submit(tmp_path / "scene", frames="1", width=8, height=8)
+        file = next(one for one in job.files() if one.path == "big.png")
+        fetched = job.fetch_file(file.file, tmp_path / "back")
+        assert fetched.received == file.blob.size
+    with alpha.farm() as farm:
+        assert list(farm.jobs()) == []
+
+
+def _passed(here: Site, peer: Site) -> int:
+    """Bytes in the blob store of `here`."""
+    return sum(path.stat().st_size for path in here.settings.blobs.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_killed_in_mid_transfer_loses_nothing(
+    tmp_path: Path, other_broker: Broker, new_private_broker: Callable[..., PrivateBroker]
+) -> None:
+    private = new_private_broker("killed")
+    known = private.start(foreground=True)
+    killed = Broker(
+        kind="local",
+        amqp_url=known.amqp_url,
+        management_url=known.management_url,
+        user=known.user,
+        password=known.password,
+        version="",
+    )
+    mark = secrets.token_hex(3)
+    with (
+        other_broker.management() as api,
+        killed.management() as killed_api,
+        site(f"alpha-{mark}", tmp_path, other_broker, api) as alpha,
+        site(f"beta-{mark}", tmp_path, killed, killed_api) as beta,
+    ):
+        associate(alpha, beta)
+        blob = stored(beta, 3 * SIZE)
+        fetch = Fetch(alpha, beta, blob)
+        until(lambda: fetch.bytes > 4 * 2**20)
+        private.kill()
+        private.start(foreground=True)
+        path = fetch.finished()
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == blob.digest
+        until(lambda: not any(alpha.waiting(beta.name).values()) and not any(beta.waiting(alpha.name).values()))

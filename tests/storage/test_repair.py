@@ -1,0 +1,90 @@
+"""What a half-made change, a restored copy or an operator's SQL has left is found and mended, and said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+from test_dependencies import Chained, all_of
+from test_lifecycle import started, token
+
+from distren.domain.states import AttemptState, FrameState, JobState
+from distren.server.repair import Repair
+from distren.server.waterline import Waterline
+from distren.storage import identity
+from distren.storage import jobs as job_rows
+
+
+def repaired(farm: Chained) -> list[str]:
+    with farm.engine.begin() as connection:
+        return Repair().run(connection, farm.now, farm.now)
+
+
+def broken(farm: Chained, *statements: str) -> None:
+    with farm.engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def test_a_farm_that_is_whole_is_left_alone(engine: Engine) -> None:
+    farm = Chained(engine)
+    job = farm.add("1-3", all_of("3", "1-2"))
+    farm.dispatch()
+    farm.apply(started(job, 1, name=token()))
+    assert repaired(farm) == []
+
+
+def test_wrong_counts_waits_queues_and_attempts_are_mended(engine: Engine) -> None:
+    farm = Chained(engine)
+    job = farm.add("1-4", all_of("3", "1-2"))
+    renders, name = farm.dispatch(), token()
+    farm.apply(started(job, 1, name=name))
+    farm.finish(renders[1])
+    broken(
+        farm,
+        "UPDATE frames SET state = 'ready', token = NULL WHERE id = 1",
+        "UPDATE frames SET waits_for = 5 WHERE id = 3",
+    )
+    said = repaired(farm)
+    assert said == [
+        "1 attempts had no frame any more",
+        "1 frames named a queue in vain",
+        f"{job}/frame/3 waits for 1 frames",
+        f"job {job} counted its frames wrongly",
+    ]
+    assert repaired(farm) == []
+    farm.check_counts(job, "1-4")
+    assert farm.frame(job, 3).frame.waits_for == 1
+    [attempt] = farm.attempts(job, 1)
+    assert attempt.state is AttemptState.LOST
+
+
+def test_a_job_whose_frames_have_all_ended_ends(engine: Engine) -> None:
+    farm = Chained(engine)
+    job = farm.add("1-2")
+    broken(farm, "UPDATE frames SET state = 'cancelled'")
+    assert f"job {job} is failed" in repaired(farm)
+    assert (farm.job(job).state, farm.job(job).counts[FrameState.CANCELLED]) == (JobState.FAILED, 2)
+
+
+def test_a_restored_copy_gives_no_number_out_again(engine: Engine, tmp_path: Path) -> None:
+    farm = Chained(engine)
+
+    def begin(term: int) -> int:
+        with engine.begin() as connection:
+            return Waterline(tmp_path).begin(connection, term)
+
+    assert begin(1) == 1
+    line = Waterline(tmp_path)
+    with engine.begin() as connection:
+        line.begin(connection, 2)
+    jobs = [farm.add("1") for _ in range(3)]
+    for job in jobs:
+        line.note(job)
+    broken(farm, "DELETE FROM jobs WHERE id > 1")
+    assert begin(2) == 3
+    assert farm.add("1") > jobs[-1]
+    assert begin(4) == 4
+    with engine.begin() as connection:
+        assert identity.next_term(connection) == 1
+        assert job_rows.highest(connection) > jobs[-1]
