@@ -106,6 +106,7 @@ class Link:
         self._ended = False
         self._failure: DistrenError | None = None
         self._idle = threading.Condition()
+        self._blocked: str | None = None
 
     # -- what any thread may call --------------------------------------------------------------------------------
 
@@ -138,6 +139,14 @@ class Link:
     def session(self) -> int:
         """Counts the openings; a delivery of an earlier session can not be acknowledged any more."""
         return self._session
+
+    @property
+    def blocked(self) -> str | None:
+        """Why the broker takes nothing from us now (an alarm: it is low on memory or disk); None where it does.
+
+        Told once we have tried to publish; consumers go on all the while.
+        """
+        return self._blocked
 
     def publish(self, message: Outgoing, done: Done | None = None) -> None:
         """Send `message`; `done` is called in the link's thread with None once the broker has it, or with an error.
@@ -192,6 +201,10 @@ class Link:
     def declare(self, queue: Queue) -> None:
         """Declare and bind a queue, now and after each reconnection."""
         self._order(partial(self._declare_later, queue))
+
+    def unbind(self, queue: Queue) -> None:
+        """Take back the bindings of a queue that `declare` was given; the queue itself stays."""
+        self._order(partial(self._unbind, queue))
 
     def purge(self, queue: str) -> None:
         """Empty a queue of the messages that wait in it."""
@@ -327,6 +340,8 @@ class Link:
             on_open_error_callback=on_failed,
             on_close_callback=on_closed,
         )
+        connection.add_on_connection_blocked_callback(self._hold_back)
+        connection.add_on_connection_unblocked_callback(self._go_on)
         with self._lock:
             self._connection = connection
         try:
@@ -384,7 +399,16 @@ class Link:
             log.warning("a queue has been deleted, it is made again", extra={"consumer": frame.method.consumer_tag})
             channel.connection.close()
 
+    def _hold_back(self, _: Any, frame: Any) -> None:
+        self._blocked = str(frame.method.reason or "an alarm")
+        log.warning("the broker takes no messages now (%s); what is to be sent waits", self._blocked)
+
+    def _go_on(self, *_: Any) -> None:
+        self._blocked = None
+        log.info("the broker takes messages again")
+
     def _lost(self) -> None:
+        self._blocked = None
         was_up, self._channel = self._channel is not None, None
         self._publisher.lost()
         if was_up and self._on_down is not None:
@@ -396,6 +420,13 @@ class Link:
         self._queues.append(queue)
         if (channel := self._usable()) is not None:
             self._declare(channel, queue)
+
+    def _unbind(self, queue: Queue) -> None:
+        if queue in self._queues:
+            self._queues.remove(queue)
+        if (channel := self._usable()) is not None:
+            for exchange, key in queue.bindings:
+                channel.queue_unbind(queue.name, exchange, key)
 
     def _declare(self, channel: Channel, queue: Queue) -> None:
         channel.queue_declare(

@@ -9,10 +9,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
 from distren import errors
-from distren.amqp.link import Delivery
+from distren.amqp.link import Delivery, Link
 from distren.amqp.publisher import Carrier, Outgoing
 from distren.amqp.topology import DEFAULT, REQUESTS, SERVER_HEADER
-from distren.errors import DistrenError, NoAnswer, NotFound
+from distren.errors import BrokerUnavailable, DistrenError, NoAnswer, NotFound
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import Problem
 
@@ -80,6 +80,11 @@ class Requester:
         try:
             reply = decode(future.result(timeout))
         except FutureTimeout as error:
+            reason = self._link.blocked if isinstance(self._link, Link) else None
+            if reason is not None:
+                raise BrokerUnavailable(
+                    f"the broker takes no messages now ({reason}): give it memory or disk; frames in hand go on"
+                ) from error
             raise NoAnswer(
                 f"the server did not answer {message.type} within {timeout:.0f} s: is it running?"
             ) from error

@@ -76,6 +76,18 @@ class ExpectedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """How a program goes on with a render that was interrupted.
+
+    `file` is the name, in the working directory, of the file in which it notes what it has done, appending to it;
+    `arguments` are added to its own where an earlier attempt has left one.
+    """
+
+    file: str
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Command:
     """How to run the program: its arguments (the first is the program), what is added to its environment.
 
@@ -87,7 +99,8 @@ class Command:
     with one (docs/how-to/add-a-renderer.md, Programs that stay).
     `wraps_at`: the program breaks long lines after that many characters, and a line that goes on begins with a blank,
     or follows one that is full; the worker joins them before anybody reads them. `read_line` takes the place of the
-    adapter's, where what a line means depends on the frame.
+    adapter's, where what a line means depends on the frame. `checkpoint`: an attempt that was interrupted is gone on
+    with by the next one on the same host.
     """
 
     argv: tuple[str, ...]
@@ -98,6 +111,7 @@ class Command:
     request: Mapping[str, Any] | None = None
     wraps_at: int | None = None
     read_line: Callable[[str], Progress | Trouble | None] | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +123,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trouble:
-    """The program says what went wrong; `permanent` where another attempt would fail alike."""
+    """The program says what went wrong; `permanent` where another attempt would fail alike.
+
+    `again`: it fails so now and then for no reason, and is started again at once, within the same attempt.
+    """
 
     text: str
     permanent: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

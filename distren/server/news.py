@@ -78,4 +78,6 @@ class News:
 
     def _publish(self, key: str, message: JobNews | FrameNews) -> None:
         self._also(message)
+        if self._link.blocked is not None:
+            return  # it would wait in memory, and be old when it is sent
         self._link.publish(Outgoing(exchange=NEWS, key=key, body=message.encode(), persistent=False, type=message.type))

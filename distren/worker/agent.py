@@ -26,7 +26,7 @@ from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
 from distren.wire.frames import Quarantine, ReportWanted, Stop
-from distren.worker import process, reports, sandbox, scratch, skills
+from distren.worker import checkpoints, process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
 from distren.worker.hand import Ending, Hand, Holding, Stage
 from distren.worker.intake import Intake
@@ -147,6 +147,7 @@ class Worker:
         self._scratch = scratch.Scratch(cache / "attempts", self.name)
         store = BlobStore(cache / "blobs", durable=False)
         store.clean(_KEPT)
+        checkpoints.clean(cache / "checkpoints")
         box = lines.mailbox.queue_name
         self._receiver = BlobReceiver(lines.results, lines.mailbox, box, store)
         inputs = InputCache(cache, store, self._receiver.fetch)

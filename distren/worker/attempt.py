@@ -12,10 +12,11 @@ from pathlib import Path
 
 from distren.domain.job import Blob
 from distren.errors import DistrenError, InputError, NoAnswer, RenderError, TransferError
-from distren.renderers.protocol import AttemptFailed, Renderer, Task
+from distren.renderers.protocol import AttemptFailed, Command, Renderer, Task
 from distren.wire.frames import INLINE, Render
-from distren.worker import needs, outputs, process, staying
+from distren.worker import checkpoints, needs, outputs, process, staying
 from distren.worker.cache import InputCache
+from distren.worker.checkpoints import Checkpoint
 from distren.worker.places import Place
 from distren.worker.sandbox import Sandbox, View
 from distren.worker.skills import Skills
@@ -27,6 +28,8 @@ ASK_AGAIN = 1.0
 """seconds between attempts to fetch inputs from a server that does not answer: it is being restarted"""
 TRANSFERS = 10
 """transfers of inputs that may fail before the attempt does; a server that is silent costs 30 s each"""
+AT_ONCE = 2
+"""times that a program that failed by itself is started again within an attempt"""
 _LONGEST_REASON = 1_900
 
 
@@ -118,8 +121,17 @@ def _make(
                     temporary=folder / "tmp",
                     readable=(inputs, folder / "output" / needs.FOLDER, *command.reads),
                 )
-                frame = Frame(job=render.job, manifest=manifest, command=command, view=view, alone=bool(render.needs))
-                return _run(adapter, frame, place, cache, sandbox, render.time_limit, stop, on_progress)
+                mark = _checkpoint(render, skills, cache, command, folder / "output")
+                frame = Frame(
+                    job=render.job, manifest=manifest, command=mark.command, view=view, alone=bool(render.needs)
+                )
+                told = mark.keeping(on_progress)
+                outcome = _run(adapter, frame, place, cache, sandbox, render.time_limit, stop, told)
+                if isinstance(outcome, Rendered) or (
+                    isinstance(outcome, Broken) and (outcome.permanent or mark.goes_on)
+                ):
+                    mark.forget()
+                return outcome
         except (NoAnswer, TransferError) as error:
             tries += isinstance(error, TransferError)
             if tries > TRANSFERS:
@@ -127,6 +139,11 @@ def _make(
             log.warning("waiting for the inputs of job %d: %s", render.job, error)
             stop.wait(ASK_AGAIN)
     return Stopped()
+
+
+def _checkpoint(render: Render, skills: Skills, cache: InputCache, command: Command, output: Path) -> Checkpoint:
+    key = checkpoints.key(render, skills.versions.get(render.renderer, ""))
+    return Checkpoint(cache.checkpoints, key, command, output)
 
 
 def _run(
@@ -143,15 +160,19 @@ def _run(
     command, view = frame.command, frame.view
     if command.request is None:
         place.clear()
-        ended = process.run(
-            command,
-            sandbox=sandbox,
-            view=view,
-            read_line=command.read_line or adapter.read_line,
-            on_progress=on_progress,
-            time_limit=time_limit,
-            stop=stop,
-        )
+        for _ in range(1 + AT_ONCE):
+            ended = process.run(
+                command,
+                sandbox=sandbox,
+                view=view,
+                read_line=command.read_line or adapter.read_line,
+                on_progress=on_progress,
+                time_limit=time_limit,
+                stop=stop,
+            )
+            if ended.stopped or ended.trouble is None or not ended.trouble.again:
+                break
+            log.info("%s failed by itself and is started again: %s", Path(command.argv[0]).name, ended.trouble.text)
     else:
         answered = staying.render(
             frame,

@@ -48,6 +48,8 @@ class InputCache:
     def __init__(self, folder: Path, store: BlobStore, fetch: Callable[[Blob], Path], *, limit: int = LIMIT) -> None:
         self._folder, self._store, self._fetch, self._limit = folder / "inputs", store, fetch, limit
         self._folder.mkdir(parents=True, exist_ok=True)
+        self.checkpoints = folder / "checkpoints"
+        """where interrupted renders are kept (distren.worker.checkpoints)"""
 
     @contextmanager
     def inputs(self, manifest: Blob) -> Iterator[Path]:

@@ -238,5 +238,7 @@ class Results:
             self._unsent.append((holding, event))
 
     def _tell(self, event: Message) -> None:
+        if self._link.blocked is not None:
+            return  # it may be lost, and would only wait in memory
         message = Outgoing(exchange=EVENTS, key=event.type, body=event.encode(), persistent=False, type=event.type)
         self._link.publish(message)

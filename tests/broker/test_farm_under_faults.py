@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,10 +15,12 @@ from test_server import QUEUE, Peer, RunningServer, _answers, _attempt, settings
 
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.publisher import Outgoing
-from distren.amqp.topology import EXCHANGES, FRAMES, Queue, frames_queue
+from distren.amqp.requests import Requester
+from distren.amqp.topology import EXCHANGES, FRAMES, Queue, client_queue, frames_queue
+from distren.broker import server_program
 from distren.broker.management import Management
 from distren.broker.private import PrivateBroker
-from distren.errors import OutputError
+from distren.errors import BrokerUnavailable, OutputError
 from distren.storage import schema
 from distren.storage.blobstore import BlobStore
 from distren.wire import jobs
@@ -101,6 +104,46 @@ def test_a_delivery_that_is_held_too_long_comes_again_over_a_connection_that_is_
     assert taken[1].redelivered
     wait_for(lambda: link.session >= 2)
     link.close()
+
+
+def test_a_broker_under_an_alarm_is_named_and_consumers_go_on(
+    new_private_broker: Callable[..., PrivateBroker], broker_kind: str
+) -> None:
+    if broker_kind != "local":
+        pytest.skip("a container's control program is not at hand")
+    broker = new_private_broker("full")
+    url = broker.start(foreground=True).amqp_url
+    queue = Queue(name="work")
+    sender = Link(url, name="sender", queues=[queue, client_queue("sender")])
+    taker = Link(url, name="taker", queues=[queue])
+    taken: list[Delivery] = []
+    taker.consume(Consumer(queue="work", tag="work", on_delivery=taken.append))
+    for link in (sender, taker):
+        link.start()
+    sender.publish_all([Outgoing(exchange="", key="work", body=b"1")] * 3, PATIENCE)
+    control(broker, "set_disk_free_limit", "999999GB")
+    sender.publish(Outgoing(exchange="", key="work", body=b"waits"))
+    wait_for(lambda: sender.blocked is not None)
+    with pytest.raises(BrokerUnavailable, match="takes no messages now"):
+        Requester(sender, "client.sender").ask(jobs.Describe(), jobs.Description, queue="work", timeout=0.2)
+    for number in range(3):
+        wait_for(lambda number=number: len(taken) == number + 1)  # type: ignore[misc]
+        taker.acknowledge(taken[-1])
+    control(broker, "set_disk_free_limit", "1MB")
+    wait_for(lambda: len(taken) == 4)
+    assert (taken[-1].body, sender.blocked) == (b"waits", None)
+    for link in (sender, taker):
+        link.close()
+
+
+def control(broker: PrivateBroker, *arguments: str) -> None:
+    """Run rabbitmqctl against a node of this machine."""
+    known = broker.wait_ready()
+    environment = broker._environment(known)  # type: ignore[attr-defined]
+    program = server_program.find()
+    assert program is not None
+    command = [str(program.with_name("rabbitmqctl")), "-n", known.node, *arguments]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=PATIENCE)
 
 
 def test_a_server_without_a_database_for_a_while_answers_and_goes_on(server: RunningServer) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import OpenImageIO
 import psutil
 import pytest
 
@@ -25,7 +29,7 @@ from distren.server.blobs import BlobService
 from distren.storage.blobstore import BlobStore
 from distren.wire import fields
 from distren.wire.codec import Message, decode
-from distren.wire.frames import Completed, Failed, Render, Report, Started
+from distren.wire.frames import Completed, Failed, Progress, Render, Report, Started
 from distren.wire.jobs import Manifest, ManifestFile
 
 LIMIT = 60.0
@@ -36,6 +40,7 @@ camera { location -5*z look_at 0 }
 light_source { <-9, 9, -9> rgb 1 }
 sphere { x*clock, 1 pigment { rgb 1 } }
 """
+LONG = SPHERE.replace("rgb 1 }", "rgb 1 area_light 4*x 4*y 90 90 }", 1) + "plane { z, 1 pigment { rgb 1 } }"
 SLOW = SPHERE + "\n#for (I, 1, 2000000000) #local A = sqrt(I); #end\n"
 
 
@@ -61,7 +66,7 @@ class Desk:
     def _hear(self, delivery: Delivery) -> None:
         self.heard.put(decode(delivery.body))
 
-    def worker(self, name: str, *flags: str) -> subprocess.Popen[bytes]:
+    def worker(self, name: str, *flags: str, **settings: str) -> subprocess.Popen[bytes]:
         """A worker process that takes frames."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("DISTREN_")}
         process = subprocess.Popen(
@@ -77,7 +82,7 @@ class Desk:
                 "1",
                 *flags,
             ],
-            env={**clean, "DISTREN_BROKER": self.url, "DISTREN_DATA": str(self.folder)},
+            env={**clean, "DISTREN_BROKER": self.url, "DISTREN_DATA": str(self.folder), **settings},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -190,3 +195,44 @@ def test_a_worker_that_must_go_gives_its_frame_back_and_is_gone_within_seconds(
     until(lambda: desk.waiting() == 1)
     assert not any(render.is_running() for render in renders)
     assert list((desk.folder / "worker" / "attempts").iterdir()) == []
+
+
+def log_of(done: Completed) -> str:
+    return zlib.decompress(done.log).decode()
+
+
+def test_a_long_frame_is_gone_on_with_on_the_same_host(desk: Desk, tmp_path: Path) -> None:
+    killed = desk.worker("first")
+    desk.render(LONG, range(1, 2))
+    kept = desk.folder / "worker" / "checkpoints"
+    desk.next(Progress, lambda told: told.percent >= 25)
+    until(lambda: kept.is_dir() and any(path.stat().st_size for path in kept.iterdir()))
+    killed.kill()
+    killed.wait(LIMIT)
+    desk.worker("second")
+    done = desk.next(Completed)
+    assert "Continued trace......On" in log_of(done)
+    assert list(kept.iterdir()) == []
+    assert done.tarball is not None
+    with tarfile.open(fileobj=io.BytesIO(done.tarball)) as tarball:
+        tarball.extract("scene.png", tmp_path / "farm", filter="data")
+    (tmp_path / "scene.pov").write_text(LONG)
+    by_hand = ("povray", "+Iscene.pov", "+Ohand.png", "+W64", "+H48", "+WT1", "-D")
+    subprocess.run(by_hand, cwd=tmp_path, check=True, capture_output=True, timeout=LIMIT)
+    ours, theirs = (OpenImageIO.ImageBuf(str(path)) for path in (tmp_path / "farm/scene.png", tmp_path / "hand.png"))
+    assert (ours.get_pixels() == theirs.get_pixels()).all()
+
+
+def test_a_povray_that_fails_by_itself_is_started_again_at_once(desk: Desk, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "povray"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in --version) exec povray --version ;; esac\n'
+        'if [ -e tried ]; then exec povray "$@"; fi\n'
+        "touch tried; echo Timed out waiting for worker thread startup; exit 1\n"
+    )
+    program.chmod(0o755)
+    desk.worker("stubborn", DISTREN_POVRAY=str(program))
+    desk.render(SPHERE, range(1, 2))
+    assert desk.next(Completed).frame == 1

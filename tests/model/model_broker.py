@@ -69,6 +69,7 @@ class FakeLink:
     unacknowledged: dict[int, tuple[str, Waiting]] = field(default_factory=dict)
     declared: list[str] = field(default_factory=list)
     failure: DistrenError | None = None
+    blocked: str | None = None
     _tags: int = 0
     _unconfirmed: dict[int, _Sent] = field(default_factory=dict)
 

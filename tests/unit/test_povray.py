@@ -14,6 +14,7 @@ from distren.renderers.povray.references import Kind, Reader
 from distren.renderers.protocol import AttemptFailed, Command, Progress, Scene, Task, Trouble
 
 POVRAY = PovRay()
+BY_ITSELF = "Timed out waiting for worker thread startup"
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -335,7 +336,7 @@ def test_formats_come_from_settings_or_ini(job: Path) -> None:
         ("Parse Error: Cannot open input file.", Trouble("Parse Error: Cannot open input file.", permanent=True)),
         ("File 'x.pov' line 1: Possible Parse Error: Cannot find file 'y.inc', even after", None),
         ("Failed to parse command-line option", Trouble("Failed to parse command-line option", permanent=True)),
-        ("Timed out waiting for worker thread startup", Trouble("Timed out waiting for worker thread startup")),
+        (BY_ITSELF, Trouble(BY_ITSELF, again=True)),
         ("Fatal error in renderer: Out of memory.", Trouble("Fatal error in renderer: Out of memory.")),
         ("Persistence of Vision(tm) Ray Tracer Version 3.7.0.10.unofficial", None),
         ("", None),

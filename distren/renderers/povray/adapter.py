@@ -13,7 +13,17 @@ from distren.errors import SceneError
 from distren.renderers.povray import gather, ini, settings
 from distren.renderers.povray.ini import Option
 from distren.renderers.povray.standard import STANDARD
-from distren.renderers.protocol import AttemptFailed, Capability, Command, ExpectedFile, Progress, Scene, Task, Trouble
+from distren.renderers.protocol import (
+    AttemptFailed,
+    Capability,
+    Checkpoint,
+    Command,
+    ExpectedFile,
+    Progress,
+    Scene,
+    Task,
+    Trouble,
+)
 
 DEFAULT_SIZE = (800, 600)
 """pixels, where neither the job nor the scene's .ini says more; what Debian's povray.ini says"""
@@ -24,6 +34,8 @@ _SYSTEM_INIS = ("/etc/povray/3.7/povray.ini", "/usr/local/etc/povray/3.7/povray.
 _PROGRESS = re.compile(r"Rendered (\d+) of (\d+) pixels")
 _ERROR = re.compile(r"(?:File '(?P<file>.*?)' line (?P<line>\d+): )?(?P<kind>(?:Parse )?Error): (?P<text>.*)")
 _OPTION_ERROR = re.compile(r"(Failed to parse command-line option|Cannot find input file|Could not find .*)")
+_BY_ITSELF = "Timed out waiting for worker thread startup"
+"""about one process in a thousand fails so, whatever the scene"""
 _PASSING = re.compile(r"Timed out waiting for worker thread startup|(?:Fatal error in \w+|Problem with [\w ]+): .*")
 
 
@@ -66,7 +78,14 @@ class PovRay:
         argv = (program or self.name, *plan.arguments())
         width, height = plan.size
         output = ExpectedFile(name=plan.output_name, image=True, width=width, height=height)
-        return Command(argv=argv, outputs=(output,), environment=plan.environment, reads=(_PLAIN_INI,), wraps_at=WRAP)
+        return Command(
+            argv=argv,
+            outputs=(output,),
+            environment=plan.environment,
+            reads=(_PLAIN_INI,),
+            wraps_at=WRAP,
+            checkpoint=plan.checkpoint,
+        )
 
     def read_line(self, line: str) -> Progress | Trouble | None:
         if line.startswith("Rendered "):
@@ -79,7 +98,7 @@ class PovRay:
                 return Trouble(f"{place}{error['kind']}: {error['text'].strip()}", permanent=True)
         if _OPTION_ERROR.match(line):
             return Trouble(line.strip(), permanent=True)
-        return Trouble(line.strip()) if _PASSING.search(line) else None
+        return Trouble(line.strip(), again=_BY_ITSELF in line) if _PASSING.search(line) else None
 
 
 class _Plan:
@@ -194,6 +213,11 @@ class _Plan:
             return f"{stem}.{self._format}"
         width = len(str(self.final + 1 if self._is_cyclic else self.final))
         return f"{stem}{self._task.frame:0{width}d}.{self._format}"
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """POV-Ray's own state of an image, with which it goes on where it is told +C."""
+        return Checkpoint(file=f"{Path(self.output_name).stem}.pov-state", arguments=("+C",))
 
     # -- arguments ---------------------------------------------------------------------------------------------------
 
