@@ -7,6 +7,7 @@ import ctypes
 import os
 import re
 import resource
+import secrets
 import select
 import shutil
 import signal
@@ -27,6 +28,8 @@ _START_WITHIN = 30_000
 _END_WITHIN = 10_000
 """milliseconds that the kernel gets to end what has been killed"""
 _CHILD = re.compile(rb'"child-pid": (\d+)\D')
+_MARK = "DISTREN_RUN"
+"""without a namespace, the environment variable by which the processes of one program are known"""
 _SHELLS_SIGNAL = 128
 """bubblewrap, like a shell, ends with this plus the signal that ended the program"""
 
@@ -56,8 +59,11 @@ class Child:
     One thread uses it. `end` has to be called, once, whatever happens.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], init: int | None, status: FileIO | None) -> None:
+    def __init__(
+        self, popen: subprocess.Popen[bytes], init: int | None, status: FileIO | None, *, mark: str = ""
+    ) -> None:
         assert popen.stdout is not None
+        self._mark = mark.encode("ascii")
         self._popen, self._init, self._status = popen, init, status
         self.pid, self.output = popen.pid, popen.stdout.fileno()
         self.life = os.pidfd_open(popen.pid)
@@ -98,6 +104,8 @@ class Child:
         if self._init is not None and _SHELLS_SIGNAL < code < _SHELLS_SIGNAL + signal.NSIG:
             code = _SHELLS_SIGNAL - code
         inside = self._end_of_inside()
+        if self._mark:
+            self._end_strays()
         return Ended(
             status=code,
             memory=(inside or usage).ru_maxrss * 1024,
@@ -114,6 +122,15 @@ class Child:
             if gone.poll(_END_WITHIN):
                 return os.wait4(self._init, 0)[2]
         return None
+
+    def _end_strays(self) -> None:
+        """Kill what has left the group: it descends from us by now, and is known by the mark in its environment."""
+        while strays := [pid for pid in _below(os.getpid(), itself=False) if _has(pid, self._mark)]:
+            for pid in strays:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
 
     def close(self) -> None:
         """Close the descriptors to and from it, after `end`."""
@@ -143,6 +160,8 @@ def start(
     It ends when the worker does, whatever ends that. Raises RenderError where it can not be started.
     """
     surroundings = sandbox.environment(view) | dict(environment or {})
+    if sandbox.mode is Mode.BARE:
+        surroundings[_MARK] = secrets.token_hex(16)
     argv = [_found(argv[0], surroundings["PATH"], view), *argv[1:]]
     try:
         return _STARTER.submit(_start, argv, sandbox, view, surroundings, stdin).result()
@@ -179,7 +198,7 @@ def _start(argv: Sequence[str], sandbox: Sandbox, view: View, environment: Mappi
             bufsize=0,
         )
         if sandbox.mode is Mode.BARE:
-            return Child(popen, None, None)
+            return Child(popen, None, None, mark=environment[_MARK])
         status_there.close()
         init = _first_process(status.fileno())
         if init is None:
@@ -227,6 +246,14 @@ def _restrain(init: int, sandbox: Sandbox) -> None:
 def _adopt() -> None:
     """Have what our children leave behind become our children: bubblewrap ends before the processes that it started."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _has(pid: int, mark: bytes) -> bool:
+    """Whether a process was started with `mark` in its environment; one that has ended was not."""
+    try:
+        return mark in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
 
 
 def _below(pid: int, *, itself: bool) -> Iterator[int]:

@@ -198,7 +198,8 @@ def test_what_the_program_started_dies_with_it_and_holds_nobody_up(tmp_path: Pat
 
 
 def test_a_process_that_left_the_group_holds_nobody_up(tmp_path: Path) -> None:
-    outcome = run(shell(f"trap '' TERM HUP; (setsid {sleeper(tmp_path)} &) & echo done"), tmp_path)
+    left = f"(setsid sh -c 'touch left; exec {sleeper(tmp_path)}' &) &"  # it has left before the program ends
+    outcome = run(shell(f"trap '' TERM HUP; {left} while [ ! -e left ]; do sleep 0.01; done; echo done"), tmp_path)
     assert outcome.log == b"done\n"
     assert outcome.seconds < 5
     wait_for(lambda: not is_asleep(tmp_path))
