@@ -202,6 +202,10 @@ class Link:
         """Declare and bind a queue, now and after each reconnection."""
         self._order(partial(self._declare_later, queue))
 
+    def unbind(self, queue: Queue) -> None:
+        """Take back the bindings of a queue that `declare` was given; the queue itself stays."""
+        self._order(partial(self._unbind, queue))
+
     def purge(self, queue: str) -> None:
         """Empty a queue of the messages that wait in it."""
         self._order(partial(self._purge, queue))
@@ -416,6 +420,13 @@ class Link:
         self._queues.append(queue)
         if (channel := self._usable()) is not None:
             self._declare(channel, queue)
+
+    def _unbind(self, queue: Queue) -> None:
+        if queue in self._queues:
+            self._queues.remove(queue)
+        if (channel := self._usable()) is not None:
+            for exchange, key in queue.bindings:
+                channel.queue_unbind(queue.name, exchange, key)
 
     def _declare(self, channel: Channel, queue: Queue) -> None:
         channel.queue_declare(

@@ -48,7 +48,6 @@ class Connection:
         self.mailbox.on(FrameNews, self._pass_on)
         self._lock = threading.Lock()
         self._listeners: dict[str, list[SimpleQueue[News]]] = {}
-        self._bound: set[tuple[str, str]] = set()
 
     def start(self) -> None:
         """Connect; raises BrokerUnavailable, AccessRefused and SettingsError."""
@@ -77,11 +76,9 @@ class Connection:
         listener: SimpleQueue[News] = SimpleQueue()
         with self._lock:
             for key in keys:
+                if key not in self._listeners:
+                    self.link.declare(self._bound_to(key))
                 self._listeners.setdefault(key, []).append(listener)
-            fresh = tuple((topology.NEWS, key) for key in keys if (topology.NEWS, key) not in self._bound)
-            self._bound.update(fresh)
-        if fresh:
-            self.link.declare(topology.Queue(name=self.queue, exclusive=True, bindings=fresh))
         try:
             yield listener
         finally:
@@ -90,6 +87,11 @@ class Connection:
                     self._listeners[key].remove(listener)
                     if not self._listeners[key]:
                         del self._listeners[key]
+                        self.link.unbind(self._bound_to(key))
+
+    def _bound_to(self, key: str) -> topology.Queue:
+        """Our queue, as it is declared for the news under a routing key."""
+        return topology.Queue(name=self.queue, exclusive=True, bindings=((topology.NEWS, key),))
 
     def _pass_on(self, delivery: Delivery, news: Message) -> None:
         if isinstance(news, JobNews | FrameNews):

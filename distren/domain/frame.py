@@ -192,6 +192,13 @@ def starve(frame: Frame, reason: str, now: float) -> Frame:
     return replace(frame, state=check(frame.state, FrameState.FAILED), starved=True, ended=now, reason=reason)
 
 
+def fail_far(frame: Frame, reason: str, now: float) -> Frame:
+    """The frame stands for one of another server, which has failed there."""
+    if frame.state is not FrameState.READY:
+        return frame
+    return replace(frame, state=check(frame.state, FrameState.FAILED), ended=now, reason=reason)
+
+
 def revive(frame: Frame) -> Frame:
     """What it failed for is tried again: it waits again."""
     return retried(frame) if frame.state is FrameState.FAILED and frame.starved else frame

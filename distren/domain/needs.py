@@ -15,6 +15,7 @@ MOST_NEEDS = 2_000_000
 """in one job: as many dependencies as a job may have frames"""
 MOST_OF_A_FRAME = 50_000
 """dependencies of one frame: the message that hands it to a worker names the result of each"""
+IN_A_CYCLE = "frames need one another in a cycle"
 _SHOWN = 20
 
 Pair = tuple[int, int]
@@ -119,7 +120,7 @@ def _check_cycles(rules: list[Needs]) -> None:
         shown = [f"frame/{number}" for number in cycle]
         if len(shown) > _SHOWN:
             shown = [*shown[: _SHOWN // 2], f"({len(shown) - _SHOWN} more)", *shown[-_SHOWN // 2 :]]
-        raise JobFileError(f"frames need one another in a cycle: {' → '.join(shown)}")
+        raise JobFileError(f"{IN_A_CYCLE}: {' → '.join(shown)}")
 
 
 class _Graph:

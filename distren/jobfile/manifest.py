@@ -23,7 +23,9 @@ def write_manifest(files: Iterable[InputFile]) -> bytes:
         raise _wrong(f"it has {len(ordered)} files ({error}): leave out what the renderer does not read") from error
 
 
-def read_manifest(data: bytes, limits: TarLimits = DEFAULT_LIMITS) -> tuple[InputFile, ...]:
+def read_manifest(
+    data: bytes, limits: TarLimits = DEFAULT_LIMITS, jobfile_bytes: int = scan.DEFAULT_LIMITS.bytes
+) -> tuple[InputFile, ...]:
     """The files of a seed: safe paths, none twice, within `limits`, one of them distrenjob.xml at the root.
 
     Raises JobFileError that says what is wrong.
@@ -33,11 +35,15 @@ def read_manifest(data: bytes, limits: TarLimits = DEFAULT_LIMITS) -> tuple[Inpu
     except DecodeError as error:
         raise JobFileError(f"the list of the seed's files can not be read: {error}") from error
     files = tuple(InputFile(path=file.path, blob=Blob(digest=file.digest, size=file.size)) for file in listed)
-    check_files(files, limits)
+    check_files(files, limits, jobfile_bytes)
     return files
 
 
-def check_files(files: Iterable[InputFile], limits: TarLimits = DEFAULT_LIMITS) -> None:
+def check_files(
+    files: Iterable[InputFile],
+    limits: TarLimits = DEFAULT_LIMITS,
+    jobfile_bytes: int = scan.DEFAULT_LIMITS.bytes,
+) -> None:
     """Raise JobFileError unless these files can be a seed."""
     paths = PathSet(limits.path_bytes)
     sizes: dict[str, int] = {}
@@ -49,7 +55,7 @@ def check_files(files: Iterable[InputFile], limits: TarLimits = DEFAULT_LIMITS) 
         if sizes.setdefault(file.blob.digest, file.blob.size) != file.blob.size:
             raise _wrong(f"{shown(file.path)} has the digest of another file, and another size")
         if file.path.rpartition("/")[2] == FILE_NAME:
-            job_file = _the_only(job_file, file)
+            job_file = _the_only(job_file, file, jobfile_bytes)
     if count > limits.members:
         raise _wrong(f"it has {count} files, above the limit of {limits.members}")
     if total > limits.total_bytes:
@@ -67,12 +73,12 @@ def _check_file(file: InputFile, paths: PathSet, limits: TarLimits) -> None:
         raise _wrong(f"{shown(file.path)} has {file.blob.size} bytes, above the limit of {limits.member_bytes}")
 
 
-def _the_only(earlier: InputFile | None, file: InputFile) -> InputFile:
+def _the_only(earlier: InputFile | None, file: InputFile, largest: int) -> InputFile:
     """`file`, if it is the one distrenjob.xml that a seed has."""
     if file.path != FILE_NAME or earlier is not None:
         raise _wrong(f"it has {shown(file.path)}: a seed has one {FILE_NAME}, at its root")
-    if file.blob.size > scan.DEFAULT_LIMITS.bytes:
-        raise _wrong(f"its {FILE_NAME} has {file.blob.size} bytes, above the limit of {scan.DEFAULT_LIMITS.bytes}")
+    if file.blob.size > largest:
+        raise _wrong(f"its {FILE_NAME} has {file.blob.size} bytes, above the limit of {largest}")
     return file
 
 

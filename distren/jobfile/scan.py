@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from distren.config import Limits
 from distren.errors import JobFileError
 from distren.jobfile.words import FILE_NAME
 
@@ -20,6 +21,16 @@ class JobFileLimits:
     nodes: int = 200_000
     depth: int = 32
     attribute: int = 2**20
+
+    @classmethod
+    def of(cls, limits: Limits) -> JobFileLimits:
+        """Those that a configuration asks for."""
+        return cls(
+            bytes=limits.jobfile_bytes,
+            nodes=limits.jobfile_nodes,
+            depth=limits.jobfile_depth,
+            attribute=limits.jobfile_attribute,
+        )
 
 
 DEFAULT_LIMITS = JobFileLimits()

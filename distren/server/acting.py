@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from sqlalchemy.exc import DBAPIError
 
@@ -20,8 +21,10 @@ from distren.errors import DecodeError, DistrenError, OutputError
 from distren.server import requests
 from distren.server.changes import Changed
 from distren.server.errands import Errands
+from distren.server.examiner import Examiner
 from distren.server.federation import Federation, problem
 from distren.server.fleet import REPORT_EVERY
+from distren.server.intake import Seed
 from distren.server.lifecycle import Event
 from distren.server.news import News
 from distren.server.relay import Relay
@@ -31,7 +34,7 @@ from distren.server.turns import Turns
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
 from distren.wire.frames import Completed, Failed, Progress, Render, Report, ReportWanted, Started, Stop
-from distren.wire.jobs import Change, FrameNews, JobNews
+from distren.wire.jobs import Change, FrameNews, JobNews, Submit
 from distren.wire.peers import ListPeers, PeersChanged
 
 log = logging.getLogger(__name__)
@@ -65,7 +68,13 @@ class Acting:
     """
 
     def __init__(
-        self, state: State, consuming: Link, publishing: Link, *, wake: Callable[[], None] = lambda: None
+        self,
+        state: State,
+        consuming: Link,
+        publishing: Link,
+        *,
+        wake: Callable[[], None] = lambda: None,
+        examiner: Examiner | None = None,
     ) -> None:
         self._wake = wake
         self._state, self._consuming, self._publishing = state, consuming, publishing
@@ -75,6 +84,9 @@ class Acting:
         self._next_tick = 0.0
         self._next_news: float | None = None
         self._aside: list[Delivery] = []
+        self._examiner = examiner
+        self._under_examination: list[Delivery] = []
+        self._examined: SimpleQueue[tuple[Delivery, Submit, Seed | DistrenError]] = SimpleQueue()
         self._federation: Federation | None = None
         self._errands: Errands | None = None
         self._again_at, self._change_at, self._trouble = 0.0, 0.0, ""
@@ -136,6 +148,7 @@ class Acting:
         again: list[Delivery] = []
         if self._state.steady() >= self._again_at:
             again, self._aside = self._aside, []
+        answered = self._answer_examined()
         for delivery in (*again, *deliveries):
             try:
                 message = decode(delivery.body)
@@ -149,7 +162,7 @@ class Acting:
             self._errands.look()
         if not self._change(batch):
             self._aside += batch.deliveries
-        self._acknowledge(deliveries, again)
+        self._acknowledge(deliveries, [*again, *answered])
         self._news.take()
         self._next_news = self._news.tell()
 
@@ -158,10 +171,11 @@ class Acting:
         if not (deliveries or again):
             return
         failpoints.reach("server.acknowledge.before")
-        if deliveries and not self._aside:
+        kept = [*self._aside, *self._under_examination]
+        if deliveries and not kept:
             self._consuming.acknowledge(deliveries[-1], multiple=True)
         else:
-            waiting = {id(delivery) for delivery in self._aside}
+            waiting = {id(delivery) for delivery in kept}
             for delivery in (*again, *deliveries):
                 if id(delivery) not in waiting:
                     self._consuming.acknowledge(delivery)
@@ -193,8 +207,7 @@ class Acting:
             case ListPeers() | PeersChanged() if delivery.queue == REQUESTS and self._federation is not None:
                 self._show_peers(delivery, message, self._federation)
             case _ if delivery.queue == REQUESTS:
-                self._reply(delivery, self.answer(message))
-                failpoints.reach("server.reply.after")
+                self._request(delivery, message)
             case _:
                 log.warning("message dropped: nothing here takes its type", extra={"type": message.type})
 
@@ -237,11 +250,42 @@ class Acting:
             self._relay.declare(report.queue)
             self._turns.fleet_changed(report)
 
-    def answer(self, message: Message) -> Message:
-        """The reply to a client or a peer; whatever goes wrong is the reply, in one line. Raises Deposed."""
+    def _request(self, delivery: Delivery, message: Message) -> None:
+        if isinstance(message, Submit) and self._examiner is not None:
+            self._examine(self._examiner, delivery, message)
+            return
+        self._reply(delivery, self.answer(message))
+        failpoints.reach("server.reply.after")
+
+    def _examine(self, examiner: Examiner, delivery: Delivery, message: Submit) -> None:
+        """Have a seed examined; the request is answered in a later turn."""
+
+        def examined(found: Seed | DistrenError) -> None:
+            self._examined.put((delivery, message, found))
+            self._wake()
+
+        self._under_examination.append(delivery)
+        examiner.ask(message.manifest.value(), examined)
+
+    def _answer_examined(self) -> list[Delivery]:
+        """Answer the submissions whose seeds have been examined."""
+        answered = []
+        while not self._examined.empty():
+            delivery, message, found = self._examined.get()
+            self._reply(delivery, self.answer(message, found))
+            failpoints.reach("server.reply.after")
+            self._under_examination.remove(delivery)
+            answered.append(delivery)
+        return answered
+
+    def answer(self, message: Message, seed: Seed | DistrenError | None = None) -> Message:
+        """The reply to a client or a peer; whatever goes wrong is the reply, in one line. Raises Deposed.
+
+        `seed` is what was found out about that of a submission, None where nobody has looked at it yet.
+        """
         self._turns.wanted = True
         try:
-            return requests.answer(self._state, message)
+            return requests.answer(self._state, message, seed)
         except Deposed:
             raise
         except DistrenError as error:

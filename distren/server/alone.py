@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import Connection
 
+from distren.domain.needs import Needs
 from distren.server.changes import Changed
 from distren.server.dispatch import Owing
 from distren.server.lifecycle import Lifecycle
@@ -32,6 +33,12 @@ class Alone:
 
     def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
         return []
+
+    def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]:
+        return tuple(rules)
+
+    def trouble(self, peer: str) -> str:
+        return ""
 
     def committed(self) -> None:
         pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from distren.server.consequences import Move
 from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
+from distren.storage import mass
 from distren.storage.attempts import AttemptRecord
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
@@ -50,6 +51,7 @@ class Changes:
         self._jobs: dict[int, Job] = {}
         self._changed_jobs: dict[int, None] = {}
         self._gave_files: set[int] = set()
+        self._moved: defaultdict[int, Counter[FrameState]] = defaultdict(Counter)
         self._retries: list[float] = []
         self._finished: Counter[str] = Counter()
 
@@ -97,9 +99,21 @@ class Changes:
         self._jobs[job] = replace(record, state=state, ended=ended)
         self._changed_jobs[job] = None
 
+    def _moved_all(self, job: int, before: Mapping[FrameState, int], after: Mapping[FrameState, int | None]) -> None:
+        """Note that many frames of a job were changed in the database itself: how many were in which state, and are.
+
+        None is for the rest. None of these frames has been loaded.
+        """
+        rest = sum(before.values()) - sum(count for count in after.values() if count is not None)
+        for state, count in before.items():
+            self._moved[job][state] -= count
+        for state, moved in after.items():
+            self._moved[job][state] += rest if moved is None else moved
+
     def save(self) -> Changed:
         """Write everything; what changed is returned, to be told to others after the commit."""
         self._follow()
+        self._follow_moved()
         changed = [self._frames[key] for key in self._before]
         if self._written:
             self._write_frames()
@@ -138,6 +152,28 @@ class Changes:
             self._write_frames()
             self._follow_from(moves)
 
+    def _follow_moved(self) -> None:
+        """Let frames follow those that were changed in the database itself: of other jobs, or that wait in vain now."""
+        for job in list(self._moved):
+            self._write_frames()
+            broken = self._moved[job][FrameState.CANCELLED] > 0
+            states = [FrameState.CANCELLED] if broken else [FrameState.READY, FrameState.BLOCKED]
+            before, after = (
+                (FrameState.READY, FrameState.CANCELLED) if broken else (FrameState.CANCELLED, FrameState.READY)
+            )
+            moves = [
+                Move(key=key, before=before, after=after, needed=True)
+                for key in mass.needed_elsewhere(self._connection, job, states)
+            ]
+            if not broken:
+                moves += [
+                    Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=self.job(job).needed)
+                    for key in mass.waiting_in_vain(self._connection, job)
+                ]
+            if moves:
+                self._follow_from(moves)
+                self._follow()
+
     def _follow_from(self, moves: list[Move]) -> None:
         rules = consequences.of(self._connection, moves, self._now)
         self._load(rules)
@@ -164,6 +200,8 @@ class Changes:
         for key, before in self._before.items():
             moves[key[0]][before.state] -= 1
             moves[key[0]][self._frames[key].frame.state] += 1
+        for job, counted in self._moved.items():
+            moves[job].update(counted)
         for job, delta in moves.items():
             record = self.job(job)
             counts = Counts({state: record.counts[state] + delta[state] for state in FrameState})

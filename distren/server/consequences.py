@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Frame
+from distren.domain.needs import IN_A_CYCLE
 from distren.domain.states import FrameState
-from distren.storage import dependencies, identity
+from distren.storage import dependencies, far, identity
 from distren.storage.dependencies import BROKEN, Key
 from distren.urls import Url
 
@@ -58,9 +59,18 @@ def _starving(connection: Connection, moves: Collection[Move]) -> dict[Key, str]
     reached = dependencies.waiting_on(connection, {*failing, *broken})
     if not broken and not reached:
         return {}
-    server = identity.stored_name(connection)
+    server, away = identity.stored_name(connection), far.every(connection)
     starving = {key: (need, failing.get(need, FrameState.FAILED)) for key, need in reached.items()}
-    return {key: _reason(server, need, state) for key, (need, state) in (starving | broken).items()}
+    reasons = {}
+    for key, (need, state) in (starving | broken).items():
+        if need[0] not in away:
+            reasons[key] = _reason(server, need, state)
+            continue
+        job = away[need[0]]
+        why = far.reason_of(connection, need)
+        reason = _reason(job.peer, (job.of_job, need[1]), state) + (f": {why}" if why else "")
+        reasons[key] = why if why and why.startswith(IN_A_CYCLE) else reason
+    return reasons
 
 
 def _reason(server: str | None, need: Key, state: FrameState) -> str:

@@ -19,6 +19,7 @@ from distren.errors import Conflict, NoAnswer
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
 from distren.server.errands import Errands
+from distren.server.examiner import Examiner
 from distren.server.federation import Federation
 from distren.server.lead import HEARTBEAT, Lead
 from distren.server.lending import Lending
@@ -79,6 +80,7 @@ class Server:
                                 waterline=Waterline(store.folder),
                                 database=mark,
                                 kills=self._settings.kills,
+                                limits=self._settings.limits,
                             ),
                         )
         finally:
@@ -175,7 +177,11 @@ class Server:
         self._inbox = queue.SimpleQueue()
         self._consuming = self._link(f"server {name} (requests, results)")
         self._publishing = self._link(f"server {name} (frames, replies)")
-        acting = Acting(state, self._consuming, self._publishing, wake=self._wake)
+        examiner = Examiner(self._settings.blobs, state.limits)
+        examiner.start()
+        stack.callback(examiner.close)
+        state.examine = examiner.examine
+        acting = Acting(state, self._consuming, self._publishing, wake=self._wake, examiner=examiner)
         self._publishing.on_up = acting.connected
         for link in (self._consuming, self._publishing):
             link.start()
@@ -223,6 +229,7 @@ class Server:
         """
         engine, told = state.engine, False
         while lead.is_held and not self._stopping.is_set():
+            self._end_holder(engine)  # before we wait for the database as long as anybody would
             try:
                 with engine.begin() as connection:
                     term = state.waterline.begin(connection, identity.next_term(connection))
@@ -230,7 +237,6 @@ class Server:
                 identity.fence(engine, term)
                 return
             except OperationalError as error:
-                self._end_holder(engine)
                 if not told:
                     log.error("the database refuses a new term, trying again: %s", error.orig)
                     told = True

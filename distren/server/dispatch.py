@@ -20,10 +20,11 @@ from distren.domain.states import FrameState
 from distren.server.fleet import Fleet, WorkerClass
 from distren.server.judge import Judge
 from distren.server.lifecycle import Lifecycle
-from distren.storage import dependencies, groups
+from distren.storage import dependencies, far, groups
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage.dependencies import Key
+from distren.storage.far import FarJob
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 from distren.wire import fields
@@ -126,7 +127,20 @@ class _Describer:
         if issued.id in self._lent:
             return self._lent[issued.id].model_copy(update={"issue": issued.issue})
         needs = dependencies.results(self._connection, self._job.id, issued.id) if stored.needs else ()
-        return message(self._job, issued, needs, _work(self._job, stored, self._groups))
+        render = message(self._job, issued, needs, _work(self._job, stored, self._groups))
+        return render if not needs else _place(render, far.every(self._connection))
+
+
+def _place(render: Render, away: Mapping[int, FarJob]) -> Render:
+    """Results of other servers' frames have places that name the server."""
+    placed = [
+        (f"{away[job].peer}/{away[job].of_job}/frame/{frame}", digest, size)
+        for job, frame, digest, size in render.needs
+        if job in away
+    ]
+    if not placed:
+        return render
+    return render.model_copy(update={"needs": [one for one in render.needs if one[0] not in away], "placed": placed})
 
 
 def _can(one: WorkerClass, pool: str, capability: str) -> bool:

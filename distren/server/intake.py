@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from distren.config import Limits
 from distren.domain.job import Blob, InputFile, JobSpec
+from distren.domain.needs import Needs
 from distren.errors import InputError, JobFileError, NotFound, RendererUnavailable
-from distren.jobfile import scan
 from distren.jobfile.manifest import read_manifest
 from distren.jobfile.reader import read_jobfile
+from distren.jobfile.scan import JobFileLimits
 from distren.jobfile.words import FILE_NAME
 from distren.renderers import registry
 from distren.renderers.work import check_works
@@ -18,6 +21,7 @@ from distren.server.fleet import Fleet
 from distren.server.lifecycle import Lifecycle
 from distren.storage import jobs as job_rows
 from distren.storage.blobstore import BlobStore
+from distren.tarballs.limits import TarLimits
 from distren.wire.codec import LARGEST_MESSAGE
 from distren.wire.jobs import Submit
 
@@ -31,9 +35,18 @@ class Seed:
     inputs: tuple[InputFile, ...]
 
 
-def read_seed(store: BlobStore, manifest: Blob) -> Seed:
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a seed can not be used: the name of an error of `distren.errors`, and its line."""
+
+    error: str
+    text: str
+
+
+def read_seed(store: BlobStore, manifest: Blob, limits: Limits = Limits()) -> Seed:  # noqa: B008 (it is frozen)
     """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
-    inputs = read_manifest(read_blob(store, manifest, "the manifest", LARGEST_MESSAGE))
+    data = read_blob(store, manifest, "the manifest", LARGEST_MESSAGE)
+    inputs = read_manifest(data, TarLimits.of(limits), limits.jobfile_bytes)
     for file in inputs:
         size = store.size(file.blob.digest)
         if size is None:
@@ -44,7 +57,10 @@ def read_seed(store: BlobStore, manifest: Blob) -> Seed:
                 f"{file.blob.size}"
             )
     job_file = next(file for file in inputs if file.path == FILE_NAME)
-    spec = read_jobfile(read_blob(store, job_file.blob, FILE_NAME, scan.DEFAULT_LIMITS.bytes))
+    spec = read_jobfile(read_blob(store, job_file.blob, FILE_NAME, limits.jobfile_bytes), JobFileLimits.of(limits))
+    if (count := sum(map(len, spec.every.ranges))) > limits.frames:
+        raise JobFileError(f"{FILE_NAME} names {count} frames, above the limit of {limits.frames} of this server")
+    check_works(spec)
     return Seed(spec=spec, manifest=manifest, inputs=inputs)
 
 
@@ -58,33 +74,29 @@ def read_blob(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
 
 
 def check_renderers(spec: JobSpec, fleet: Fleet, now: float) -> None:
-    """Raise RendererUnavailable for a renderer that nobody knows, JobFileError for settings that one refuses."""
+    """Raise RendererUnavailable for a renderer that nobody knows."""
     known = sorted({*registry.installed(), *fleet.renderers(now)})
     for renderer in spec.renderers:
         if renderer not in known:
             raise RendererUnavailable(
                 f"no renderer is called '{renderer}' here; there are: {', '.join(known) or 'none'}"
             )
-    check_works(spec)
 
 
-def check_needs(spec: JobSpec, server: str) -> None:
-    """Raise JobFileError where a frame needs one of another server."""
-    for rule in spec.needs:
-        if rule.server not in (None, server):
-            raise JobFileError(
-                f"a frame needs frames of the server '{rule.server}', and this is '{server}': "
-                "dependencies across servers come with federation"
-            )
+Resolve = Callable[[Connection, Iterable[Needs]], tuple[Needs, ...]]
+"""puts jobs that are here in place of those of other servers"""
 
 
-def record(connection: Connection, request: Submit, seed: Seed, now: float) -> tuple[int, int]:
+def record(
+    connection: Connection, request: Submit, seed: Seed, now: float, resolve: Resolve = lambda _, rules: tuple(rules)
+) -> tuple[int, int]:
     """Write the job, unless its key says that it is there already; returns its id and its number of frames."""
     known = job_rows.by_key(connection, request.key)
     if known is not None:
         return known.id, known.counts.total
-    job = job_rows.add(connection, seed.spec, key=request.key, manifest=seed.manifest, inputs=seed.inputs, now=now)
-    if any(rule.job is not None for rule in seed.spec.needs):
+    spec = replace(seed.spec, needs=resolve(connection, seed.spec.needs))
+    job = job_rows.add(connection, spec, key=request.key, manifest=seed.manifest, inputs=seed.inputs, now=now)
+    if any(rule.job is not None for rule in spec.needs):
         lifecycle = Lifecycle(connection, now)
         lifecycle.settle(job)
         lifecycle.save()

@@ -85,6 +85,10 @@ class Lender:
     def stop(self) -> None:
         self._fetching.shutdown(wait=False, cancel_futures=True)
 
+    def fetch_soon(self) -> None:
+        """A result is to be fetched from a peer."""
+        self._pending = True
+
     # -- who may have what -------------------------------------------------------------------------------------------
 
     def is_willing(self, connection: Connection, queue: str, job: Job, renderer: str) -> bool:

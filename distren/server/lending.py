@@ -7,9 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from sqlalchemy import Connection
 
 from distren.config import Settings
+from distren.domain.needs import Needs
 from distren.server.borrower import Borrower
 from distren.server.changes import Changed
 from distren.server.dispatch import Owing
+from distren.server.far import FarNeeds
 from distren.server.federation import Federation
 from distren.server.lender import Lender
 from distren.server.lifecycle import Lifecycle
@@ -27,6 +29,7 @@ class Lending:
         self._state, self._federation = state, federation
         self._lender = Lender(state, federation, settings, note=note)
         self._borrower = Borrower(state, federation, settings, note=note)
+        self._far = FarNeeds(state, federation, note=note, fetch=self._lender.fetch_soon)
 
     def stop(self) -> None:
         self._lender.stop()
@@ -63,9 +66,23 @@ class Lending:
         """Tell peers what follows for them from a turn's changes; returns what has changed here because of them."""
         if not self._federation.members():
             return []
-        return [*self._lender.follow(connection, tick=tick), *self._borrower.follow(connection, tick=tick)]
+        changed = [*self._lender.follow(connection, tick=tick), *self._borrower.follow(connection, tick=tick)]
+        return changed + self._far.follow(connection, tick=tick)
+
+    def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]:
+        """The needs of a new job, with jobs of ours in place of those of peers; raises JobFileError for no peer."""
+        return self._far.resolve(connection, rules)
+
+    def trouble(self, peer: str) -> str:
+        """Why nothing comes from a server now; empty where it is up."""
+        if self._federation.is_up(peer):
+            return ""
+        if peer not in {member.name for member in self._federation.members()}:
+            return f"'{peer}' is no peer any more"
+        return f"'{peer}' is down"
 
     def committed(self) -> None:
         """The turn's transaction is committed."""
         self._lender.committed()
         self._borrower.committed()
+        self._far.committed()

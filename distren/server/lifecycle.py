@@ -20,11 +20,14 @@ from distren.server.changes import Changes
 from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
+from distren.storage import mass
 from distren.storage.attempts import AttemptRecord
 from distren.storage.frames import Stored
 from distren.wire.frames import Completed, Failed, Render, Started
 
 Event = Started | Completed | Failed
+_EVERY = 2**31 - 1
+"""frames: no limit"""
 
 
 class Lifecycle(Changes):
@@ -122,6 +125,13 @@ class Lifecycle(Changes):
             self._retries.append(again)
         self._set(frame, after)
 
+    def fail_far(self, job: int, frame: int, reason: str) -> None:
+        """A frame that stands for one of another server has failed there."""
+        self._load([(job, frame)])
+        stored = self._frames.get((job, frame))
+        if stored is not None:
+            self._set(stored.frame, frame_rules.fail_far(stored.frame, reason, self._now))
+
     # -- what the server decides -------------------------------------------------------------------------------------
 
     def issue(self, stored: Stored, queue: str) -> Frame:
@@ -156,9 +166,14 @@ class Lifecycle(Changes):
 
     def cancel(self, job: int, wanted: Iterable[range] | None) -> None:
         """Call off a job, or some of its frames; what has ended stays as it is."""
-        if wanted is None:
-            self._set_job(job, check_job(self.job(job).state, JobState.CANCELLED))
-        self._each(job, wanted, lambda frame: frame_rules.cancelled(frame, self._now))
+        if wanted is not None:
+            self._each(job, wanted, lambda frame: frame_rules.cancelled(frame, self._now))
+            return
+        self._set_job(job, check_job(self.job(job).state, JobState.CANCELLED))
+        for stored in frame_rows.of_job(self._connection, job, limit=_EVERY, states=[FrameState.RENDERING]):
+            self._frames.setdefault((job, stored.frame.id), stored)
+            self._set(stored.frame, frame_rules.cancelled(stored.frame, self._now))
+        self._moved_all(job, mass.cancel(self._connection, job, self._now), {FrameState.CANCELLED: None})
 
     def call_off(self, job: int) -> None:
         """End a job without looking at its frames: it is being deleted."""
@@ -168,12 +183,13 @@ class Lifecycle(Changes):
     def retry(self, job: int, wanted: Iterable[range] | None) -> None:
         """Render frames again: those named, or all that failed or were called off."""
         record = self.job(job)
-
-        def rule(frame: Frame) -> Frame:
-            again = wanted is not None or frame.state in (FrameState.FAILED, FrameState.CANCELLED)
-            return frame_rules.retried(frame) if again else frame
-
-        self._each(job, wanted, rule)
+        if wanted is not None:
+            self._each(job, wanted, frame_rules.retried)
+        else:
+            found, waiting = mass.retry(self._connection, job)
+            if not found:
+                raise Conflict(f"job {job} has no frame that this would change")
+            self._moved_all(job, found, {FrameState.BLOCKED: waiting, FrameState.READY: None})
         if record.state in JOB_ENDED:
             self._set_job(job, JobState.ACTIVE)
 

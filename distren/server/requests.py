@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distren import __version__, failpoints
+from distren.domain.job import Blob
 from distren.domain.states import FRAME_ENDED, FrameState
-from distren.errors import DecodeError, InputError
+from distren.errors import DecodeError, DistrenError, InputError
 from distren.server import deletion, intake, views
 from distren.server.changes import Changed
+from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
 from distren.storage import attempts as attempt_rows
-from distren.storage import dependencies, groups
+from distren.storage import dependencies, far, groups
 from distren.storage import files as file_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage import workers as worker_rows
+from distren.storage.dependencies import Key
+from distren.storage.far import FarJob
+from distren.storage.frames import Stored
 from distren.wire import jobs as wire
 from distren.wire.codec import Message
 from distren.wire.peers import Watch
@@ -27,8 +32,12 @@ if TYPE_CHECKING:
 Handler = Callable[["State", Any], Message]
 
 
-def answer(state: State, message: Message) -> Message:
+def answer(state: State, message: Message, seed: Seed | DistrenError | None = None) -> Message:
     """The reply to a request; raises DistrenError, which the caller sends as a Problem."""
+    if isinstance(message, wire.Submit) and seed is not None:
+        if isinstance(seed, DistrenError):
+            raise seed
+        return record(state, message, seed)
     handler = _HANDLERS.get(type(message))
     if handler is None:
         raise DecodeError(f"a server does not answer messages of type {message.type}")
@@ -45,11 +54,20 @@ def _describe(state: State, message: wire.Describe) -> Message:
 
 
 def _submit(state: State, message: wire.Submit) -> Message:
-    seed = intake.read_seed(state.store, message.manifest.value())
-    intake.check_needs(seed.spec, state.name)
+    """Examine the seed at once, in a process of its own where there is one for that."""
+    manifest = message.manifest.value()
+    return record(state, message, state.examine(manifest) if state.examine else _examined(state, manifest))
+
+
+def _examined(state: State, manifest: Blob) -> Seed:
+    return intake.read_seed(state.store, manifest, state.limits)
+
+
+def record(state: State, message: wire.Submit, seed: Seed) -> Message:
+    """The reply to a submission whose seed has been examined; raises as `answer` does."""
     intake.check_renderers(seed.spec, state.fleet, state.steady())
     with state.engine.begin() as connection:
-        job, frames = intake.record(connection, message, seed, state.now())
+        job, frames = intake.record(connection, message, seed, state.now(), state.lending.resolve)
         record = job_rows.by_id(connection, job)
         state.waterline.note(job)
         failpoints.reach("server.request.commit.before")
@@ -79,6 +97,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         )
         blocked = [stored.frame.id for stored in found if stored.frame.state is FrameState.BLOCKED]
         waits = dependencies.waits(connection, message.job, blocked)
+        away = far.every(connection) if waits else {}
         again = [one.frame.id for one in found if one.frame.reason and one.frame.state not in FRAME_ENDED]
         tried = attempt_rows.last_trouble(connection, message.job, again)
         named = groups.load(connection, message.job, {one.group for one in found if one.group is not None})
@@ -86,13 +105,23 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         views.frame_info(
             stored,
             state.progress,
-            waits=views.waits(state.name, stored, waits.get(stored.frame.id)),
+            waits=_waits(state, stored, waits.get(stored.frame.id), away),
             group=None if stored.group is None else named[stored.group],
             tried=tried.get(stored.frame.id),
         )
         for stored in found[: message.limit]
     ]
     return wire.Frames(frames=shown, more=len(found) > message.limit)
+
+
+def _waits(state: State, stored: Stored, need: Key | None, away: Mapping[int, FarJob]) -> str | None:
+    """What a blocked frame waits for; where that is at another server, also what keeps it there."""
+    if need is None or need[0] not in away:
+        return views.waits(state.name, stored, need)
+    job = away[need[0]]
+    trouble = state.lending.trouble(job.peer)
+    waits = views.waits(job.peer, stored, (job.of_job, need[1]))
+    return f"{waits}: {trouble}" if trouble else waits
 
 
 def _list_attempts(state: State, message: wire.ListAttempts) -> Message:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 
+from distren.config import Limits
+from distren.domain.job import Blob
+from distren.domain.needs import Needs
 from distren.server import dispatch, views
 from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
+from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
 from distren.server.ward import Ward
 from distren.server.waterline import Waterline
@@ -57,6 +61,10 @@ class Lending(dispatch.Lending, Protocol):
 
     def committed(self) -> None: ...
 
+    def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]: ...
+
+    def trouble(self, peer: str) -> str: ...
+
 
 @dataclass
 class State:
@@ -73,6 +81,8 @@ class State:
     store: BlobStore
     waterline: Waterline
     database: str = ""
+    limits: Limits = field(default_factory=Limits)
+    examine: Callable[[Blob], Seed] | None = None
     kills: int = 3
     rearrange: Callable[[Change], None] = lambda _: None
     ward: Ward = field(init=False)

@@ -15,7 +15,7 @@ from distren.domain.states import JOB_ENDED, FrameState, JobState
 from distren.renderers.work import lanes_of
 from distren.storage import dependencies, groups
 from distren.storage import frames as frame_rows
-from distren.storage.tables import files, guests, jobs
+from distren.storage.tables import far_jobs, files, guests, jobs
 
 _ROWS = 10_000
 
@@ -137,7 +137,8 @@ def by_key(connection: Connection, key: str) -> Job | None:
 
 def newest(connection: Connection, *, before: int | None, limit: int) -> list[Job]:
     """The newest jobs first; those below the id `before` where that is given."""
-    query = select(jobs).where(jobs.c.deleted.is_(None)).order_by(jobs.c.id.desc()).limit(limit)
+    query = select(jobs).where(jobs.c.deleted.is_(None), jobs.c.id.not_in(select(far_jobs.c.job)))
+    query = query.order_by(jobs.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [_job(row) for row in connection.execute(query)]

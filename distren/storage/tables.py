@@ -309,3 +309,23 @@ guest_frames = Table(
     ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
     comment="frames that a peer has lent us and that have not been brought back",
 )
+
+far_jobs = Table(
+    "far_jobs",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), nullable=False),
+    Column("of_job", _Id, nullable=False, comment="the job's id at the peer"),
+    ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+    comment="jobs that stand for those of peers, with the frames of theirs that ours need",
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("peer", String(63), primary_key=True),
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("frame", _Id, primary_key=True, autoincrement=False),
+    Column("told", String(80), comment="what the peer has been told of the frame last"),
+    comment="frames of ours that frames of peers need",
+)

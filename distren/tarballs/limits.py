@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from distren.config import Limits
+
 MIB = 2**20
 GIB = 2**30
 
@@ -26,6 +28,18 @@ class TarLimits:
     header_bytes: int = 64 * 2**10
     ratio: int = 200
     ratio_free_bytes: int = 64 * MIB
+
+    @classmethod
+    def of(cls, limits: Limits) -> TarLimits:
+        """Those that a configuration asks for."""
+        return cls(
+            members=limits.files,
+            path_bytes=limits.path_bytes,
+            member_bytes=limits.file_bytes,
+            total_bytes=limits.total_bytes,
+            header_bytes=limits.header_bytes,
+            ratio=limits.ratio,
+        )
 
 
 DEFAULT_LIMITS = TarLimits()

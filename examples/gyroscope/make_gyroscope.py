@@ -38,18 +38,20 @@ def settings(scene) -> None:
     render.engine, render.fps = "CYCLES", 24
     render.resolution_x, render.resolution_y = 640, 360
     cycles.samples, cycles.use_denoising, cycles.use_adaptive_sampling = 16, False, False
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 6, 0, 3, 6
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 5, 0, 3, 5
     cycles.caustics_reflective = cycles.caustics_refractive = False
-    cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 12.0, 1.5
+    cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 12.0, 0.5
     cycles.blur_glossy = 1.0
     render.image_settings.file_format = "PNG"
-    scene.view_settings.view_transform, scene.view_settings.look = "Filmic", "High Contrast"
+    scene.view_settings.view_transform, scene.view_settings.look = "Filmic", "Medium High Contrast"
     scene.view_settings.exposure = 0.35
 
 
 def world(scene) -> None:
     """Dark blue to the eye; to everything that reflects it, a studio: soft boxes above and at the sides."""
     scene.world = bpy.data.worlds.new("Studio")
+    # a map of where the light comes from is made for each frame: its usual size takes longer than the picture
+    scene.world.cycles.sampling_method, scene.world.cycles.sample_map_resolution = "MANUAL", 128
     scene.world.use_nodes = True
     tree = scene.world.node_tree
     tree.nodes.clear()
@@ -89,8 +91,20 @@ def world(scene) -> None:
     ambient.blend_type, ambient.inputs["Fac"].default_value = "ADD", 1.0
     link(total, ambient.inputs["Color1"])
     ambient.inputs["Color2"].default_value = (0.020, 0.032, 0.060, 1.0)
+    halo = node("ShaderNodeVectorMath")
+    halo.operation = "DOT_PRODUCT"
+    link(direction, halo.inputs[0])
+    halo.inputs[1].default_value = Vector((0, 1, -0.05)).normalized()
+    near = node("ShaderNodeMapRange")
+    near.interpolation_type = "SMOOTHERSTEP"
+    link(halo.outputs["Value"], near.inputs["Value"])
+    near.inputs["From Min"].default_value, near.inputs["From Max"].default_value = 0.91, 1.0
+    night = node("ShaderNodeMixRGB")
+    link(near.outputs["Result"], night.inputs["Fac"])
+    night.inputs["Color1"].default_value = (0.0015, 0.002, 0.005, 1.0)
+    night.inputs["Color2"].default_value = (0.013, 0.024, 0.055, 1.0)
     seen = node("ShaderNodeBackground")
-    seen.inputs["Color"].default_value = (0.004, 0.007, 0.016, 1.0)
+    link(night.outputs["Color"], seen.inputs["Color"])
     reflected = node("ShaderNodeBackground")
     link(ambient.outputs["Color"], reflected.inputs["Color"])
     mix, eye = node("ShaderNodeMixShader"), node("ShaderNodeLightPath")
@@ -122,7 +136,7 @@ def stage() -> None:
     bevel = foot.modifiers.new("Bevel", "BEVEL")
     bevel.width, bevel.segments = 0.045, 4
     bpy.ops.object.shade_smooth(use_auto_smooth=True)
-    foot.data.materials.append(material("Gunmetal", Base_Color=(0.13, 0.14, 0.16, 1), Metallic=1.0, Roughness=0.24))
+    foot.data.materials.append(material("Gunmetal", Base_Color=(0.13, 0.14, 0.16, 1), Metallic=1.0, Roughness=0.14))
 
 
 def ring(name: str, radius: float, width: float, thickness: float, look, parent=None):
@@ -171,9 +185,9 @@ def turning(thing, axis: int, turns: int, start: float = 0.0) -> None:
 
 
 def rings() -> None:
-    gold = material("Gold", Base_Color=(1.0, 0.62, 0.19, 1), Metallic=1.0, Roughness=0.13)
-    copper = material("Copper", Base_Color=(0.93, 0.36, 0.20, 1), Metallic=1.0, Roughness=0.17)
-    steel = material("Steel", Base_Color=(0.72, 0.75, 0.80, 1), Metallic=1.0, Roughness=0.10)
+    gold = material("Gold", Base_Color=(1.0, 0.62, 0.19, 1), Metallic=1.0, Roughness=0.09)
+    copper = material("Copper", Base_Color=(0.93, 0.36, 0.20, 1), Metallic=1.0, Roughness=0.11)
+    steel = material("Steel", Base_Color=(0.72, 0.75, 0.80, 1), Metallic=1.0, Roughness=0.06)
     dark = bpy.data.materials["Gunmetal"]
     stand = bpy.data.objects.new("Stand", None)
     bpy.context.collection.objects.link(stand)
@@ -224,11 +238,12 @@ def ball() -> None:
     glass.data.materials.append(
         material("Glass", Base_Color=(0.93, 0.98, 1.0, 1), Roughness=0.0, Transmission=1.0, IOR=1.38)
     )
-    bpy.ops.mesh.primitive_ico_sphere_add(subdivisions=4, radius=0.15)
+    bpy.ops.mesh.primitive_ico_sphere_add(subdivisions=4, radius=0.13)
     seed = bpy.context.object
     seed.name = "Seed"
     bpy.ops.object.shade_smooth()
-    seed.data.materials.append(glow("Seed glow", (1.0, 0.42, 0.10), 2.6))
+    seed.visible_glossy = seed.visible_diffuse = False
+    seed.data.materials.append(glow("Seed glow", (1.0, 0.30, 0.05), 3.2))
 
 
 def glow(name: str, color: tuple, strength: float):
@@ -239,7 +254,11 @@ def glow(name: str, color: tuple, strength: float):
     emission, output = tree.nodes.new("ShaderNodeEmission"), tree.nodes.new("ShaderNodeOutputMaterial")
     emission.inputs["Color"].default_value, emission.inputs["Strength"].default_value = (*color, 1), strength
     tree.links.new(emission.outputs["Emission"], output.inputs["Surface"])
-    made.cycles.sample_as_light = False  # lamps light the scene; these are only seen
+    made.cycles.sample_as_light = False  # lamps light the scene; these are only seen, the brighter in their middle
+    rim, core = tree.nodes.new("ShaderNodeLayerWeight"), tree.nodes.new("ShaderNodeMapRange")
+    core.inputs["To Min"].default_value, core.inputs["To Max"].default_value = strength, strength * 0.25
+    tree.links.new(rim.outputs["Facing"], core.inputs["Value"])
+    tree.links.new(core.outputs["Result"], emission.inputs["Strength"])
     return made
 
 
@@ -258,8 +277,8 @@ def lights() -> None:
         bead = bpy.context.object
         bead.name, bead.parent, bead.location = f"Firefly {number + 1}", orbit, (1.95, 0, 0)
         bpy.ops.object.shade_smooth()
-        bead.data.materials.append(glow(f"Firefly {number + 1}", color, 30.0))
-        bead.visible_shadow = False
+        bead.data.materials.append(glow(f"Firefly {number + 1}", color, 7.0))
+        bead.visible_shadow = bead.visible_glossy = False
         lamp = bpy.data.lights.new(f"Lamp {number + 1}", "POINT")
         lamp.energy, lamp.color, lamp.shadow_soft_size = 60.0, color, 0.05
         hung_lamp = bpy.data.objects.new(f"Lamp {number + 1}", lamp)
@@ -277,7 +296,7 @@ def lights() -> None:
             distance * math.sin(angle),
             -0.9 + 1.5 * math.sin(number * 1.7) ** 2,
         )
-        bead.data.materials.append(glow(bead.name, colors[number % 3], 6.0))
+        bead.data.materials.append(glow(bead.name, colors[number % 3], 2.2))
         bead.visible_shadow = False
 
 
@@ -289,8 +308,8 @@ def camera(scene) -> None:
     arm = bpy.data.objects.new("Camera arm", None)
     for thing in (eye, arm):
         bpy.context.collection.objects.link(thing)
-    eye.parent, eye.location = arm, (0, -7.6, 1.15)
-    eye.rotation_euler = (math.radians(81.2), 0, 0)
+    eye.parent, eye.location = arm, (0, -7.9, 1.05)
+    eye.rotation_euler = (math.radians(82.6), 0, 0)
     scene.camera = eye
     for frame in range(1, FRAMES + 2, 4):  # a slow sway, that comes back to where it began
         arm.rotation_euler.z = math.radians(7) * math.sin(TURN * (frame - 1) / FRAMES)

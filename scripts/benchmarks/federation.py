@@ -22,6 +22,7 @@ from distren.broker.credentials import Credentials
 from distren.broker.management import Management
 from distren.broker.node import Node
 from distren.config import Settings
+from distren.errors import NoAnswer
 from distren.federation import operator
 
 BUNDLE = 500
@@ -145,10 +146,19 @@ def _associate(alpha: _Site, beta: _Site) -> None:
 
 
 def _reload(site: _Site) -> None:
+    """As soon as the server answers."""
     from distren.client.farm import Farm
 
+    deadline = time.monotonic() + _LIMIT
     with Farm(broker=site.settings.broker, data=site.settings.data) as farm:
-        farm.reload_peers()
+        while True:
+            try:
+                farm.reload_peers()
+                return
+            except NoAnswer:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 def _part(folder: Path, number: int) -> Path:

@@ -13,7 +13,19 @@ from benchmarks import report
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, say
 
-NAMES = ("latency", "dispatch", "submit", "transfer", "delta", "memory", "efficiency", "chaos", "federation")
+NAMES = (
+    "latency",
+    "dispatch",
+    "submit",
+    "changes",
+    "transfer",
+    "delta",
+    "memory",
+    "efficiency",
+    "blender",
+    "chaos",
+    "federation",
+)
 
 
 def main(description: str | None) -> int:

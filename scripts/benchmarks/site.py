@@ -46,7 +46,7 @@ def main() -> None:
 
 def _obey(server: Server, store: BlobStore, order: dict[str, Any]) -> Any:
     if "put" in order:
-        stored = store.put(Path(order["put"]))
+        stored = store.put(Path(order["put"]).read_bytes())
         return [stored.digest, stored.size]
     desk = server.federation.fetcher(order["from"])
     blobs = [Blob(digest=digest, size=size) for digest, size in order["fetch"]]

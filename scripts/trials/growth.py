@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import linear_regression, median
 
@@ -30,17 +30,25 @@ class Growth:
         return self.allowed is None or self.per_hour <= self.allowed
 
 
-def judge(what: str, unit: str, samples: Sequence[tuple[float, float]], allowed: float | None) -> Growth:
+def judge(
+    what: str,
+    unit: str,
+    samples: Sequence[tuple[float, float]],
+    allowed: float | None,
+    *,
+    level: Callable[[Iterable[float]], float] = median,
+) -> Growth:
     """`samples` are (seconds, value). Raises ValueError for too few of them to say anything.
 
-    The slope goes through the medians of eight stretches of equal length, so that single peaks do not turn it.
+    The slope goes through the levels of eight stretches of equal length, so that single peaks do not turn it: their
+    medians, or with `min` what is there when nothing is under way.
     """
     judged = samples[int(len(samples) * WARM_UP) :]
     if len(judged) < 2 * _FEWEST:
         raise ValueError(f"{len(judged)} samples of {what} after the warm-up say nothing: let it run longer")
     stretches = [judged[len(judged) * n // _FEWEST : len(judged) * (n + 1) // _FEWEST] for n in range(_FEWEST)]
     times = [median(time for time, _ in stretch) for stretch in stretches]
-    values = [median(value for _, value in stretch) for stretch in stretches]
+    values = [level(value for _, value in stretch) for stretch in stretches]
     slope, _ = linear_regression(times, values)
     quarter = max(len(judged) // 4, 1)
     return Growth(

@@ -239,7 +239,7 @@ def test_a_frame_is_issued_with_the_results_that_it_needs(peer: Peer) -> None:
 
 @pytest.mark.parametrize(
     ("job", "named", "error", "why"),
-    [(10**6, None, NotFound, "no job 1000000"), (1, "beta", InputError, "come with federation")],
+    [(10**6, None, NotFound, "no job 1000000"), (1, "beta", InputError, "which is no peer of 'alpha'")],
 )
 def test_needs_that_can_not_be_met_are_refused(
     peer: Peer, job: int, named: str | None, error: type[Exception], why: str

@@ -25,3 +25,9 @@ def test_what_grows_during_the_warm_up_alone_is_no_growth() -> None:
 def test_a_few_samples_say_nothing() -> None:
     with pytest.raises(ValueError, match="say nothing"):
         growth.judge("memory", "MB", [(1.0, 1.0)] * 10, 12.0)
+
+
+def test_what_comes_and_goes_is_judged_by_what_stays() -> None:
+    samples = [(10.0 * n, float(n % 5 * (1 + n // 40))) for n in range(200)]
+    assert not growth.judge("queues", "messages", samples, 2.0).good
+    assert growth.judge("queues", "messages", samples, 2.0, level=min).good

@@ -12,7 +12,7 @@ from distren.domain import frameset
 from distren.domain.job import Blob, JobSpec
 from distren.domain.needs import Needs
 from distren.domain.states import FrameState, JobState
-from distren.errors import Conflict, JobFileError, NotFound
+from distren.errors import Conflict, NotFound
 from distren.server import intake, views
 from distren.server.fleet import Fleet
 from distren.server.intake import Seed
@@ -221,18 +221,6 @@ def test_what_is_not_there_is_refused_and_leaves_nothing(farm: Chained) -> None:
         with pytest.raises(NotFound, match=f"there is no job {number}|which is not there"):
             farm.add("1", all_of("1", "1", job=number))
     assert farm.states(farm.add("1"), "1") == [R]
-
-
-def test_a_need_of_another_server_is_refused() -> None:
-    spec = JobSpec(
-        name="t",
-        renderer="povray",
-        frames=frameset.parse("1"),
-        needs=(Needs(frames=frameset.parse("1"), needed=frameset.parse("1"), job=1, server="beta"),),
-    )
-    intake.check_needs(spec, "beta")
-    with pytest.raises(JobFileError, match="dependencies across servers come with federation"):
-        intake.check_needs(spec, "alpha")
 
 
 def test_who_waits_for_what_is_said(farm: Chained) -> None:

@@ -1,0 +1,128 @@
+"""A frame that needs a frame of another server waits for it, has its files, and follows it when that fails."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from brokers import Broker
+from hands import Hands, submit
+from sites import Site, associate, site, until
+
+from distren.broker.management import Management
+from distren.domain import frameset
+from distren.domain.job import Limits
+from distren.domain.needs import Needs
+from distren.errors import JobFileError
+from distren.federation import health, sender
+from distren.server import federation
+from distren.wire.jobs import FrameInfo
+
+Two = tuple[Site, Site]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, management: Management) -> Iterator[Two]:
+    """Two peers that lend nothing; they share a broker, and have all else for themselves."""
+    folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
+    with (
+        site(f"alpha-{mark}", folder, broker, management, lend="never") as alpha,
+        site(f"beta-{mark}", folder, broker, management, lend="never") as beta,
+    ):
+        associate(alpha, beta)
+        yield alpha, beta
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes a quarter of a minute takes a second."""
+    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
+    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(federation, "HELLO_EVERY", 1.0)
+    monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
+
+
+def needing(frame: str, at: Site, job: int, needed: str) -> tuple[Needs, ...]:
+    return (Needs(frames=frameset.parse(frame), needed=frameset.parse(needed), job=job, server=at.name),)
+
+
+def frame(at: Site, job: int, number: int) -> FrameInfo:
+    with at.farm() as farm:
+        return farm.job(job).frame(number)
+
+
+def next_job(at: Site) -> int:
+    """The id that the next job of a site will have."""
+    with at.engine.begin() as connection:
+        found = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").scalar() or 0
+        return int(found) + 1
+
+
+def test_the_result_of_a_frame_elsewhere_is_laid_before_the_renderer(two: Two) -> None:
+    alpha, beta = two
+    job = submit(beta, "3-4")
+    mine = submit(alpha, "1-2", needs=needing("1", beta, job, "3-4"))
+    assert frame(alpha, mine, 1).state == "blocked"
+    assert f"waits for distren://{beta.name}/{job}/frame/3 and 1 more" in (frame(alpha, mine, 1).reason or "")
+    with Hands(alpha) as ours, Hands(beta):
+        until(lambda: frame(alpha, mine, 1).state == "done")
+        render = next(one for one in ours.began if one.frame == 1)
+    assert [path for path, _, _ in render.placed] == [f"{beta.name}/{job}/frame/{number}" for number in (3, 4)]
+    assert all(list(alpha.settings.blobs.rglob(digest)) for _, digest, _ in render.placed)
+
+
+def test_a_failure_elsewhere_is_one_here_and_a_retry_there_revives(two: Two) -> None:
+    alpha, beta = two
+    job = submit(beta, "1", limits=Limits(attempts=1))
+    mine = submit(alpha, "1", needs=needing("1", beta, job, "1"))
+    with Hands(beta, fails=True):
+        until(lambda: frame(alpha, mine, 1).state == "failed")
+    reason = frame(alpha, mine, 1).reason or ""
+    assert reason == f"needs distren://{beta.name}/{job}/frame/1, which failed: no light"
+    with beta.farm() as farm:
+        farm.job(job).retry()
+    until(lambda: frame(alpha, mine, 1).state == "blocked")
+    with Hands(alpha), Hands(beta):
+        until(lambda: frame(alpha, mine, 1).state == "done")
+
+
+def test_a_job_that_is_not_there_yet_is_waited_for(two: Two) -> None:
+    alpha, beta = two
+    later = next_job(beta)
+    mine = submit(alpha, "1", needs=needing("1", beta, later, "7"))
+    assert submit(beta, "7") == later
+    with Hands(alpha), Hands(beta):
+        until(lambda: frame(alpha, mine, 1).state == "done")
+
+
+def test_a_server_that_is_down_is_waited_for_and_named(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha, beta = two
+    job = submit(beta, "1")
+    beta.stop()
+    monkeypatch.setattr(health, "DOWN_AFTER", 3.0)
+    mine = submit(alpha, "1", needs=needing("1", beta, job, "1"))
+    until(lambda: f"'{beta.name}' is down" in (frame(alpha, mine, 1).reason or ""))
+    monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
+    beta.start()
+    with Hands(alpha), Hands(beta):
+        until(lambda: frame(alpha, mine, 1).state == "done")
+
+
+def test_a_cycle_across_servers_fails_and_is_printed(two: Two) -> None:
+    alpha, beta = two
+    later = next_job(beta) + 1  # one is taken by what stands for alpha's job there
+    mine = submit(alpha, "1", needs=needing("1", beta, later, "1"))
+    theirs = submit(beta, "1", needs=needing("1", alpha, mine, "1"))
+    assert theirs == later
+    until(lambda: frame(alpha, mine, 1).state == frame(beta, theirs, 1).state == "failed")
+    one, other = f"distren://{alpha.name}/{mine}/frame/1", f"distren://{beta.name}/{theirs}/frame/1"
+    reasons = f"{frame(alpha, mine, 1).reason} {frame(beta, theirs, 1).reason}"
+    assert f"in a cycle: {one} → {other} → {one}" in reasons or f"in a cycle: {other} → {one} → {other}" in reasons
+
+
+def test_frames_of_a_server_that_is_no_peer_are_refused(two: Two) -> None:
+    alpha, beta = two
+    rules = (Needs(frames=frameset.parse("1"), needed=frameset.parse("1"), job=1, server="nobody"),)
+    with pytest.raises(JobFileError, match=f"'nobody', which is no peer of '{alpha.name}'; its peers are: {beta.name}"):
+        submit(alpha, "1", needs=rules)

@@ -1,0 +1,98 @@
+"""Seeds are examined in processes of their own: what takes too much there is refused, and harms nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from distren.config import Limits
+from distren.domain.job import Blob
+from distren.errors import DistrenError, JobFileError, NotFound
+from distren.server.examiner import Examiner
+from distren.server.intake import Seed
+from distren.storage.blobstore import BlobStore
+from distren.wire.jobs import Manifest, ManifestFile
+
+JOB = """<job xmlns="urn:distren:job:1" name="a" renderer="povray">{inside}
+<settings xmlns="urn:distren:renderer:povray:1" scene="a.pov"/></job>"""
+PLAIN = '<frames ids="1-3"/>'
+
+
+@contextmanager
+def examining(folder: Path, **limits: int) -> Iterator[Examiner]:
+    examiner = Examiner(folder, Limits(**limits))
+    examiner.start()
+    try:
+        yield examiner
+    finally:
+        examiner.close()
+
+
+def manifest(folder: Path, inside: str = PLAIN) -> Blob:
+    store = BlobStore(folder, durable=False)
+    blobs = {"distrenjob.xml": store.put(JOB.format(inside=inside).encode()), "a.pov": store.put(b"sphere { 0, 1 }")}
+    listed = [ManifestFile(path=path, digest=blob.digest, size=blob.size) for path, blob in blobs.items()]
+    return store.put(Manifest(files=listed).encode())
+
+
+def test_a_good_seed_comes_back_and_a_bad_one_with_its_error(tmp_path: Path) -> None:
+    with examining(tmp_path) as examiner:
+        seed = examiner.examine(manifest(tmp_path))
+        assert (seed.spec.name, str(seed.spec.frames), [file.path for file in seed.inputs]) == (
+            "a",
+            "1-3",
+            ["distrenjob.xml", "a.pov"],
+        )
+        with pytest.raises(JobFileError, match=r"distrenjob\.xml, line 1, column .*ends before it starts"):
+            examiner.examine(manifest(tmp_path, '<frames ids="3-1"/>'))
+        bad = '<frames ids="3"><settings xmlns="urn:distren:renderer:povray:1" quality="high"/></frames>'
+        refused = manifest(tmp_path, PLAIN + bad)
+        with pytest.raises(JobFileError, match="quality"):
+            examiner.examine(refused)
+        with pytest.raises(NotFound, match="the manifest was not uploaded"):
+            examiner.examine(Blob(digest="ab" * 32, size=1))
+
+
+def test_a_seed_that_takes_too_much_memory_is_refused_in_one_line(tmp_path: Path) -> None:
+    large = manifest(tmp_path, '<frames ids="0-1899999,5"/><needs frames="7" all="frame/5"/>')
+    with examining(tmp_path, examination_memory=2**26, examination_seconds=60, examination_patience=300) as examiner:
+        with pytest.raises(JobFileError, match="of memory") as caught:
+            examiner.examine(large)
+        assert "\n" not in str(caught.value)
+        assert examiner.examine(manifest(tmp_path)).spec.name == "a"
+
+
+def test_a_seed_that_takes_too_long_is_refused_and_others_are_examined_meanwhile(tmp_path: Path) -> None:
+    slow = manifest(tmp_path, '<frames ids="0-1000000"/><needs frames="0-999999" each="frame/1-1000000"/>')
+    with examining(tmp_path, examination_seconds=1, examination_memory=2**30, examination_patience=300) as examiner:
+        found: list[Seed | DistrenError] = []
+        over = threading.Event()
+
+        def examined(one: Seed | DistrenError) -> None:
+            found.append(one)
+            over.set()
+
+        examiner.ask(slow, examined)
+        assert examiner.examine(manifest(tmp_path)).spec.name == "a"
+        assert over.wait(300)
+        assert "takes more than 1 s of processor time" in str(found[0])
+
+
+def test_the_number_of_frames_can_be_limited(tmp_path: Path) -> None:
+    with examining(tmp_path, frames=2) as examiner, pytest.raises(JobFileError, match="3 frames, above the limit of 2"):
+        examiner.examine(manifest(tmp_path))
+
+
+def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
+    with examining(tmp_path) as examiner:
+        assert examiner.examine(manifest(tmp_path)).spec.name == "a"
+        assert examiner._process is not None
+        os.kill(examiner._process.pid, signal.SIGKILL)
+        examiner._process.wait()
+        assert examiner.examine(manifest(tmp_path)).spec.name == "a"

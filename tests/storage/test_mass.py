@@ -1,0 +1,101 @@
+"""A change of all frames at once is the same as one of each, and other jobs follow it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine
+from test_dependencies import Chained, all_of, each
+from test_lifecycle import started, token
+
+from distren.domain.states import FrameState, JobState
+from distren.errors import Conflict
+from distren.storage import frames as frame_rows
+
+F = FrameState
+EVERY = "0-11"
+
+
+@pytest.fixture
+def farm(engine: Engine) -> Chained:
+    return Chained(engine)
+
+
+def mixed(farm: Chained) -> int:
+    """A job with frames in every state: 0 done, 1 failed, 2 rendering, 3 cancelled, 4-6 queued, 7-11 wait or starve."""
+    job = farm.add(EVERY, all_of("7-9", "5"), each("10,11", "1,10"))
+    renders = {render.frame: render for render in farm.dispatch()}
+    farm.finish(renders[0])
+    farm.fail(renders[1])
+    farm.apply(started(job, 2, name=token()))
+    farm.cancel(job, "3")
+    return job
+
+
+def values(farm: Chained, job: int) -> list[tuple[object, ...]]:
+    with farm.engine.begin() as connection:
+        stored = frame_rows.of_job(connection, job, limit=100)
+    fields = ("id", "state", "queue", "failures", "starved", "result", "waits_for")
+    return [(*(getattr(one.frame, name) for name in fields), one.frame.ended is None, one.attempts) for one in stored]
+
+
+def test_a_job_that_is_called_off_is_called_off_frame_by_frame(farm: Chained) -> None:
+    job, twin = mixed(farm), mixed(farm)
+    farm.cancel(job)
+    farm.cancel(twin, EVERY)
+    assert values(farm, job) == values(farm, twin)
+    farm.check_counts(job, EVERY)
+    assert farm.job(job).state is JobState.CANCELLED
+
+
+def test_a_retry_of_all_is_one_of_each_that_has_no_result(farm: Chained) -> None:
+    job, twin = mixed(farm), mixed(farm)
+    farm.retry(job)
+    farm.retry(twin, "1,3,10-11")
+    assert values(farm, job) == values(farm, twin)
+    farm.check_counts(job, EVERY)
+    assert farm.states(job, "1,3,10-11") == [F.READY, F.READY, F.BLOCKED, F.BLOCKED]
+    assert farm.job(job).state is JobState.ACTIVE
+
+
+def test_other_jobs_follow(farm: Chained) -> None:
+    job = mixed(farm)
+    other = farm.add("0-3", all_of("0", "0", job=job), all_of("1", "4", job=job), all_of("2", "5", job=job))
+    assert farm.states(other, "0-3") == [F.READY, F.BLOCKED, F.BLOCKED, F.READY]
+    farm.cancel(job)
+    assert farm.states(other, "0-3") == [F.READY, F.FAILED, F.FAILED, F.READY]
+    farm.check_counts(other, "0-3")
+    farm.retry(job)
+    assert farm.states(other, "0-3") == [F.READY, F.BLOCKED, F.BLOCKED, F.READY]
+    farm.check_counts(other, "0-3")
+
+
+def test_a_frame_whose_need_is_still_broken_fails_again(farm: Chained) -> None:
+    base = farm.add("0")
+    job = farm.add("0-1", all_of("0", "0", job=base))
+    farm.cancel(base)
+    assert farm.states(job, "0-1") == [F.FAILED, F.READY]
+    farm.retry(job)
+    assert farm.states(job, "0-1") == [F.FAILED, F.READY]
+    farm.check_counts(job, "0-1")
+    farm.retry(base)
+    assert farm.states(job, "0-1") == [F.BLOCKED, F.READY]
+
+
+def test_a_retry_of_nothing_is_refused(farm: Chained) -> None:
+    job = farm.add("0-3")
+    with pytest.raises(Conflict, match="no frame that this would change"):
+        farm.retry(job)
+
+
+@pytest.mark.parametrize("change", [Chained.cancel, Chained.retry], ids=["cancel", "retry"])
+def test_a_hundred_thousand_frames_change_soon(farm: Chained, change: Callable[[Chained, int], None]) -> None:
+    job = farm.add("1-100000")
+    if change is Chained.retry:
+        farm.cancel(job)
+    began = time.process_time()
+    change(farm, job)
+    assert time.process_time() - began < 5  # 0.4 s on a machine of its own
+    assert farm.job(job).counts[F.CANCELLED if change is Chained.cancel else F.READY] == 100_000
