@@ -145,7 +145,7 @@ def run(
             ended = running.end()
         watch.read_rest()
         running.close()
-    memory = watch.gauge.memory or ended.memory
+    memory = max(watch.gauge.memory, ended.memory)
     CENSUS.note(memory)
     return Outcome(
         status=ended.status if ended.status >= 0 else None,

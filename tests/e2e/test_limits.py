@@ -14,7 +14,7 @@ from distren.renderers.povray import PovRay
 from distren.renderers.protocol import Command, Task
 from distren.wire.fields import Blob
 from distren.wire.frames import Render
-from distren.worker import child, limits, process
+from distren.worker import limits, process
 from distren.worker.limits import Limits
 from distren.worker.process import Outcome, Stop
 from distren.worker.sandbox import Mode, Sandbox, View
@@ -134,13 +134,6 @@ def test_a_scene_that_fills_the_disk_is_ended(view: View) -> None:
 def test_a_render_ends_before_the_disk_is_full(view: View) -> None:
     outcome = run(view, "/bin/sleep", "100", free=2**62)
     assert "the worker's disk has only" in why(outcome)
-
-
-def test_a_fork_bomb_is_ended(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "PROCESSES", 100)  # others work on this machine, too
-    outcome = run(view, "/bin/sh", "-c", "bomb() { bomb | bomb & }; bomb; exec sleep 100", time=3)
-    assert why(outcome)
-    assert_nothing_is_left(view)
 
 
 def test_a_program_that_starts_hundreds_of_others_is_ended(view: View) -> None:
