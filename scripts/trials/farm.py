@@ -192,6 +192,7 @@ class TrialFarm:
             "DISTREN_DATA": str(self.folder / name),
             "DISTREN_CONFIG": str(self.folder / "no-settings.toml"),
             "DISTREN_SANDBOX": "off",  # the program writes to the render log; nothing outlives a worker all the same
+            "DISTREN_FREE_SPACE": "1MB",  # the disks of a trial are small
             "PYTHONPATH": str(RENDERER),
             "TRIAL_LOG": str(self.render_log),
             "TRIAL_WORKER": name,

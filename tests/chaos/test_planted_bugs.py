@@ -55,8 +55,8 @@ NO_BUG = Bug(
     faults=(CUT,),
     seen="",
 )
-STALL = {True: 6.0, False: 90.0}
-"""seconds until a farm with, and one without a bug is given up"""
+STALL, HANGS = 90.0, 10.0
+"""seconds until a farm that does not move is given up: one that should end, and one that hangs by its bug"""
 
 
 def lead(bug: Bug, folder: Path, broker_url: str) -> Verdict:
@@ -76,7 +76,7 @@ def lead(bug: Bug, folder: Path, broker_url: str) -> Verdict:
         sizes=[FRAMES],
         plan=list(bug.faults),
         seconds=(0.5, 1.0) if bug.faults else (0.05, 0.2),
-        stall=STALL[bool(bug.seen)],
+        stall=HANGS if bug.seen == "lost" else STALL,
     )
     farm = TrialFarm(folder, size, broker_url=broker_url)
     with farm.running():
