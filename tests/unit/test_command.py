@@ -39,7 +39,7 @@ def inputs(tmp_path: Path) -> Path:
 
 def command(inputs: Path, settings: Mapping[str, str], **changes: Any) -> Command:
     task = Task(
-        frame=7, first=1, last=9, width=64, height=48, settings=settings, inputs=inputs, output=Path("/work/output")
+        frame=7, first=1, last=9, width=64, height=48, settings=settings, inputs=inputs, output=Path("/attempt/output")
     )
     return adapter(**changes).command(task, None)
 
@@ -47,7 +47,7 @@ def command(inputs: Path, settings: Mapping[str, str], **changes: Any) -> Comman
 def test_a_frame_is_the_owners_template_with_the_braces_filled(inputs: Path) -> None:
     made = command(inputs, GIVEN)
     assert made.argv == (
-        "/bin/sh", f"{inputs}/a.png", "--to=/work/output/up0007.png", "-f", "0007", "2", "sharp", "64",
+        "/bin/sh", f"{inputs}/a.png", "--to=/attempt/output/up0007.png", "-f", "0007", "2", "sharp", "64",
     )  # fmt: skip
     assert [(one.name, one.image) for one in made.outputs] == [("up0007.png", True), ("notes7.txt", False)]
     assert made.read_line is not None
