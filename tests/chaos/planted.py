@@ -172,7 +172,7 @@ def no_dedup() -> None:
     from distren.domain.states import FrameState
     from distren.server.lifecycle import Lifecycle
 
-    def completed(frame: Any, attempt: Any, result: Any, now: float) -> Any:
+    def completed(frame: Any, attempt: Any, result: Any, now: float, *, warning: str | None = None) -> Any:
         return replace(
             frame,
             state=FrameState.DONE,
@@ -181,7 +181,7 @@ def no_dedup() -> None:
             started=attempt.started,
             ended=now,
             result=result,
-            reason=None,
+            reason=warning,
             queue=None,
         )
 

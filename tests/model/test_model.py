@@ -325,10 +325,10 @@ def _no_outbox(patch: pytest.MonkeyPatch) -> None:
 def _no_deduplication(patch: pytest.MonkeyPatch) -> None:
     completed = frame_rules.completed
 
-    def wrong(frame: Any, attempt: Any, result: Any, now: float) -> Any:
+    def wrong(frame: Any, attempt: Any, result: Any, now: float, **more: Any) -> Any:
         if frame.state is FrameState.DONE:
             return replace(frame, result=result, token=attempt.token)
-        return completed(frame, attempt, result, now)
+        return completed(frame, attempt, result, now, **more)
 
     patch.setattr(frame_rules, "completed", wrong)
 
