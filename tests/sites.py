@@ -20,7 +20,7 @@ from distren.broker.management import Management
 from distren.client.farm import Farm
 from distren.config import Settings
 from distren.federation import health, operator, sender
-from distren.server import borrower, federation, lender
+from distren.server import borrower, federation, greetings, lender
 from distren.server.daemon import Server
 from distren.storage import schema
 from distren.storage.engine import open_engine
@@ -174,7 +174,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes half a minute takes a second."""
     monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
     monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(federation, "HELLO_EVERY", 1.0)
+    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
     monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
     monkeypatch.setattr(lender, "SILENT_AFTER", 5.0)
     monkeypatch.setattr(lender, "REFUSED_FOR", 2.0)

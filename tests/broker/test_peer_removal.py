@@ -46,10 +46,11 @@ def part(*two: Site) -> None:
 
 
 def on_the_broker(at: Site, management: Management) -> object:
-    """All that is on the broker of a site for it: definitions, shovels and connections."""
-    found = management.request("GET", "definitions")
-    everything = {kind: sorted(map(str, each)) for kind, each in found.items() if isinstance(each, list)}
-    return everything, sorted(one["vhost"] for one in management.request("GET", "shovels"))
+    """All that there is on the broker of a site, but for what its own virtual host holds."""
+    kinds = {kind: each for kind, each in management.request("GET", "definitions").items() if isinstance(each, list)}
+    for what in ("shovels", "connections"):
+        kinds[what] = [{key: one.get(key) for key in ("name", "vhost")} for one in management.request("GET", what)]
+    return {kind: sorted(str(one) for one in each if one.get("vhost") != at.vhost) for kind, each in kinds.items()}
 
 
 def in_the_database(at: Site) -> dict[str, int]:
