@@ -7,16 +7,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from distren.client.connection import News, ServerConnection
 from distren.domain.states import FRAME_ENDED, AttemptState, FrameState
 from distren.errors import BrokerUnavailable, NoAnswer, NotFound
 from distren.wire.frames import ReadLog
 from distren.wire.jobs import AttemptInfo, FrameInfo, FrameNews, JobInfo
-
-if TYPE_CHECKING:
-    from distren.client.job import Job
 
 LOOK_AGAIN = 15.0
 """seconds without news after which is looked again: news may be lost, and a worker that was silent may be back"""
@@ -65,6 +62,16 @@ class _Seen:
     job: JobInfo
     frame: FrameInfo
     attempts: list[AttemptInfo]
+
+
+class Job(Protocol):
+    """What a follower asks of a job."""
+
+    id: int
+
+    def frame(self, number: int) -> FrameInfo: ...
+
+    def attempts(self, frame: int) -> list[AttemptInfo]: ...
 
 
 class Follower:
