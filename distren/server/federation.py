@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,38 +16,32 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from distren import __version__
-from distren.amqp import address, topology
+from distren.amqp import topology
 from distren.amqp.link import Delivery
 from distren.amqp.peers import ANSWERS, MESSAGES
-from distren.broker import locate
-from distren.broker.management import Management
 from distren.config import Settings
 from distren.errors import Conflict, DecodeError, DistrenError, NotFound
-from distren.federation import association, operator, sender, shovelcheck
+from distren.federation import operator, sender
 from distren.federation.envelope import Envelope
-from distren.federation.health import HELLO_EVERY
 from distren.federation.member import Member
 from distren.federation.peerlink import Identity
 from distren.federation.receiver import After, Handler, Receiver
+from distren.server.associations import Associations
 from distren.server.blobs import BlobDesk
+from distren.server.greetings import Greetings
 from distren.server.state import State
 from distren.storage import identity
 from distren.storage import peers as rows
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import FrameNews, JobNews, Problem, ShownJob, Submit, Submitted
-from distren.wire.peers import Hello, PeerInfo, Peers, Receipt, Watch
+from distren.wire.peers import Hello, Peers, Receipt, Watch
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 LOOK_EVERY = 5.0
 """seconds between looks at what is owed and not confirmed"""
-_SAVE_EVERY = 60.0
-"""seconds between writes of when each peer was last heard"""
-ALERT = 10_000
-"""messages that wait in our broker for a peer: more than a pause of minutes explains"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +74,9 @@ class Federation:
         self._members: dict[str, Member] = {}
         self._desks: dict[str, BlobDesk] = {}
         self._arrived: deque[_Arrived] = deque()
-        self._mender = ThreadPoolExecutor(1, thread_name_prefix="peers")
-        self._mending: dict[str, Future[None]] = {}
-        self._management: Management | None = None
-        self._next_look = self._next_hello = self._next_save = 0.0
-        self._told_backlog: set[str] = set()
+        self._associations = Associations(state.name, settings, broker_url)
+        self._greetings = Greetings(state)
+        self._next_look = 0.0
 
     # -- what other parts of the server use --------------------------------------------------------------------------
 
@@ -147,17 +138,16 @@ class Federation:
         for name, peer in known.items():
             if name not in self._members:
                 self._open(peer)
-        self._next_hello = self._next_look = 0.0
+        self._greetings.soon()
+        self._next_look = 0.0
 
     def stop(self) -> None:
-        self._mender.shutdown(wait=False, cancel_futures=True)
+        self._associations.cease()
         with suppress(Deposed):
-            self._save_seen()
+            self._greetings.save_seen(self.members())
         for name in list(self._members):
             self._close(name)
-        self._mender.shutdown(cancel_futures=True)
-        if self._management is not None:
-            self._management.close()
+        self._associations.stop()
 
     def _open(self, peer: rows.Peer) -> None:
         member = Member(
@@ -166,67 +156,16 @@ class Federation:
             peer,
             on_message=lambda member: partial(self._sort, member),
             on_refused=lambda member: partial(self._refused, member),
-            on_up=self._say_hello,
+            on_up=self._greetings.say_hello,
         )
         desk = BlobDesk(member.link, member.mailbox, ANSWERS, self._state.store, most_bytes=self._settings.peer_upload)
         self._members[peer.name], self._desks[peer.name] = member, desk
-        self._mend(member)
+        self._associations.look_after(member)
 
     def _close(self, name: str) -> None:
         member, desk = self._members.pop(name), self._desks.pop(name)
         desk.stop()
         member.close()
-
-    # -- the state of the association, in a thread of its own --------------------------------------------------------
-
-    def _mend(self, member: Member) -> None:
-        """Look after the association in the background, unless that is under way."""
-        under_way = self._mending.get(member.name)
-        if under_way is None or under_way.done():
-            self._mending[member.name] = self._mender.submit(self._look_after, member)
-
-    def _look_after(self, member: Member) -> None:
-        try:
-            if not member.link.is_up:
-                with_management = self._establish(member)
-                if not member.link.is_open:
-                    member.link.open()
-                if not with_management:
-                    return
-            if (management := self._api()) is not None:
-                trouble = shovelcheck.check(management, self._broker_url, self._state.name, member.peer)
-                if trouble and trouble != member.health.trouble:
-                    log.warning("a peer can not be reached: %s", trouble, extra={"peer": member.name})
-                member.health.trouble = trouble
-        except DistrenError as error:
-            if str(error) != member.health.trouble:
-                log.warning("the association with a peer is not in order: %s", error, extra={"peer": member.name})
-            member.health.trouble = str(error)
-        except Exception:
-            log.exception("the association with a peer could not be looked after")
-
-    def _establish(self, member: Member) -> bool:
-        """Make what is missing on our broker; False where we may not, and trust that somebody else has."""
-        management = self._api()
-        if management is None:
-            return False
-        try:
-            user = address.user(self._broker_url)
-            association.establish(management, self._state.name, member.peer, farm_user=user)
-        except DistrenError as error:
-            log.warning("the association with a peer is taken as it is: %s", error, extra={"peer": member.name})
-            return False
-        return True
-
-    def _api(self) -> Management | None:
-        if self._management is None:
-            try:
-                self._management = locate.management(
-                    self._settings.model_copy(update={"broker": self._settings.broker or self._broker_url})
-                )
-            except DistrenError as error:
-                log.warning("the broker can not be managed: %s", error)
-        return self._management
 
     # -- what arrives, in the threads of the links -------------------------------------------------------------------
 
@@ -260,9 +199,6 @@ class Federation:
         if member.health.refuse(reason, self._state.now(), self._state.steady()):
             log.error("nothing passes between us and a peer: %s", reason, extra={"peer": member.name})
 
-    def _say_hello(self, member: Member) -> None:
-        member.tell(ANSWERS, member.health.hello(__version__, self._state.now(), self._state.steady()))
-
     # -- changes, in the server's thread -----------------------------------------------------------------------------
 
     def turn(self) -> None:
@@ -280,23 +216,12 @@ class Federation:
             log.error("the database refuses what peers say, they will say it again: %s", error.orig)
         for one in arrived:
             if one.delivery.type == Hello.type:
-                self._hear(one)
+                self._greetings.hear(one.member, one.delivery)
             elif one.envelope.to == topology.REQUESTS:
                 self._reply(one)
-        self._greet()
-
-    def _greet(self) -> None:
-        """Now and then: say hello to all, look after the ways to them, and note who was heard."""
-        steady = self._state.steady()
-        if steady >= self._next_hello:
-            self._next_hello = steady + HELLO_EVERY
+        if self._greetings.greet(self.members()):
             for member in self._members.values():
-                self._say_hello(member)
-                self._mend(member)
-            self._warn_of_backlogs()
-        if steady >= self._next_save:
-            self._next_save = steady + _SAVE_EVERY
-            self._save_seen()
+                self._associations.look_after(member)
 
     def tell(self, news: JobNews | FrameNews) -> None:
         """Tell the peers whose clients watch a job."""
@@ -345,18 +270,6 @@ class Federation:
                 for member in wanting:
                     member.sender.pump(connection, self._state.now(), steady)
 
-    def _hear(self, one: _Arrived) -> None:
-        try:
-            hello = Hello.expect(one.delivery.body)
-        except DecodeError as error:
-            log.warning("a peer's hello was dropped: %s", error, extra={"peer": one.member.name})
-            return
-        member = one.member
-        if member.health.hear(hello, self._state.now(), self._state.steady()):
-            log.info("a peer is up", extra={"peer": member.name, "software": hello.software})
-            self._next_save = 0.0
-            self._say_hello(member)
-
     def _reply(self, one: _Arrived) -> None:
         """Answer a request of a peer, as of a client."""
         try:
@@ -385,39 +298,11 @@ class Federation:
                 f"{self._settings.peer_jobs} from a peer: wait until some are done"
             )
 
-    def _warn_of_backlogs(self) -> None:
-        for member in self._members.values():
-            waiting = member.sender.waiting or 0
-            if waiting > ALERT and member.name not in self._told_backlog:
-                self._told_backlog.add(member.name)
-                log.error("messages pile up for a peer", extra={"peer": member.name, "waiting": waiting})
-            elif waiting <= ALERT:
-                self._told_backlog.discard(member.name)
-
-    def _save_seen(self) -> None:
-        try:
-            with self._state.engine.begin() as connection:
-                for member in self._members.values():
-                    health = member.health
-                    if health.seen is not None:
-                        rows.change(
-                            connection,
-                            member.name,
-                            seen=health.seen,
-                            software=health.software,
-                            instance=member.instance,
-                        )
-        except DBAPIError as error:
-            log.error("the database refuses when peers were heard: %s", error.orig)
-
     # -- for people --------------------------------------------------------------------------------------------------
 
     def listing(self) -> Peers:
         """All peers as they are."""
-        steady = self._state.steady()
-        with self._state.engine.begin() as connection:
-            owed = {name: rows.count_owed(connection, name) for name in self._members}
-        return Peers(server=self._state.name, peers=[_info(one, owed[one.name], steady) for one in self.members()])
+        return self._greetings.listing(self.members())
 
 
 def problem(error: DistrenError) -> Problem:
@@ -427,20 +312,3 @@ def problem(error: DistrenError) -> Problem:
 
 def _changed(here: rows.Peer, there: rows.Peer | None) -> bool:
     return there is None or (here.created, here.address, here.secret) != (there.created, there.address, there.secret)
-
-
-def _info(member: Member, owed: int, steady: float) -> PeerInfo:
-    health, peer = member.health, member.peer
-    return PeerInfo(
-        peer=peer.name,
-        state=health.state(steady),
-        since=health.since(steady),
-        role="accepted" if peer.address is None else "added",
-        address=None if peer.address is None else address.shown(peer.address),
-        software=health.software,
-        seen=health.seen,
-        clock=health.clock,
-        backlog=member.sender.waiting or 0,
-        owed=owed,
-        reason=health.why(steady)[:2_000],
-    )

@@ -18,7 +18,7 @@ from distren.domain import frameset
 from distren.domain.job import Limits
 from distren.domain.needs import Needs
 from distren.federation import health, sender
-from distren.server import borrower, federation, lender
+from distren.server import borrower, federation, greetings, lender
 from distren.wire.jobs import FrameInfo, JobInfo, WorkerInfo
 
 Two = tuple[Site, Site]
@@ -44,7 +44,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes half a minute takes a second."""
     monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
     monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(federation, "HELLO_EVERY", 1.0)
+    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
     monkeypatch.setattr(health, "DOWN_AFTER", 30.0)
     monkeypatch.setattr(lender, "SILENT_AFTER", 5.0)
     monkeypatch.setattr(lender, "REFUSED_FOR", 2.0)

@@ -16,7 +16,7 @@ from distren.domain.job import Limits
 from distren.domain.needs import Needs
 from distren.errors import JobFileError
 from distren.federation import health, sender
-from distren.server import federation
+from distren.server import federation, greetings
 from distren.wire.jobs import FrameInfo
 
 Two = tuple[Site, Site]
@@ -39,7 +39,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a quarter of a minute takes a second."""
     monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
     monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(federation, "HELLO_EVERY", 1.0)
+    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
     monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
 
 

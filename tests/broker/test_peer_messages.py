@@ -15,7 +15,7 @@ from distren.amqp.peers import OUTBOUND
 from distren.broker.management import Management
 from distren.errors import InputError
 from distren.federation import health, receiver, sender
-from distren.server import federation
+from distren.server import federation, greetings
 from distren.wire.jobs import ShowJob
 
 Two = tuple[Site, Site]
@@ -41,7 +41,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is lost is sent again after a second, not after a quarter of a minute."""
     monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
     monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(federation, "HELLO_EVERY", 1.0)
+    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
     monkeypatch.setattr(health, "DOWN_AFTER", 5.0)
 
 

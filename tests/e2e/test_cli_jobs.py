@@ -11,6 +11,7 @@ import pytest
 from farm_processes import FarmProcesses
 
 from distren.client import seed
+from distren.client.wishes import Wishes
 from distren.domain import frameset
 from distren.tarballs.writer import Member, write_tarball
 
@@ -187,7 +188,7 @@ def test_a_job_that_nobody_can_render_waits_and_says_so(farm: FarmProcesses, sce
 
 
 def test_the_old_blocking_form(farm: FarmProcesses, scene: Path, tmp_path: Path) -> None:
-    with seed.pack(scene, frames=frameset.parse("1-3"), width=64, height=48) as packed:
+    with seed.pack(scene, Wishes(frames=frameset.parse("1-3"), width=64, height=48)) as packed:
         members = [Member(path=path, source=source) for path, source in packed.files.items()]
         with (tmp_path / "job.tar").open("wb") as file:
             write_tarball(file, members)
