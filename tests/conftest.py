@@ -22,10 +22,6 @@ pytest_plugins = ["databases"]
 hypothesis.settings.register_profile("distren", deadline=None)  # how long an example takes is the machine's load
 hypothesis.settings.load_profile("distren")
 
-# How long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("distren", deadline=None)
-hypothesis.settings.load_profile("distren")
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

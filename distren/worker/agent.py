@@ -22,6 +22,7 @@ from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import BlobReceiver
 from distren.amqp.link import Delivery
 from distren.config import Settings
+from distren.errors import BrokerUnavailable
 from distren.renderers import registry
 from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
@@ -118,9 +119,9 @@ class Worker:
     def run(self) -> None:
         """Work until `drain` or `give_back`.
 
-        Raises RendererUnavailable (with what to install), SettingsError (no sandbox where one must be), Conflict (the
-        name is taken), BrokerUnavailable and AccessRefused at the start, OutputError where the cache can not be
-        written, later what ended a link for good.
+        A broker that does not answer yet is waited for. Raises RendererUnavailable (with what to install),
+        SettingsError (no sandbox where one must be, no TLS), Conflict (the name is taken) and AccessRefused at the
+        start, OutputError where the cache can not be written, later what ended a link for good.
         """
         settings = self._settings
         found = skills.find(self._adapters, settings, self._wanted_renderers)
@@ -131,12 +132,18 @@ class Worker:
                 "renders are not in a sandbox: they can read and write what this worker can (%s)", self._sandbox.why
             )
         with contextlib.ExitStack() as stack:
-            claimed, self._lines = connect(
-                self._broker_url,
-                topology.class_queue_name(self._pool, found.of_class),
-                locks=self._settings.cache / "names",
-                name=self._wanted_name,
-            )
+            try:
+                claimed, self._lines = connect(
+                    self._broker_url,
+                    topology.class_queue_name(self._pool, found.of_class),
+                    locks=self._settings.cache / "names",
+                    name=self._wanted_name,
+                    wanted=self._orders.empty,
+                )
+            except BrokerUnavailable:
+                if self._orders.empty():
+                    raise
+                return  # somebody wants us to end, and nothing has begun
             self.name = claimed.name
             stack.callback(claimed.release)
             stack.callback(self._lines.close)
