@@ -92,8 +92,8 @@ class Verdict:
         return {**vars(self), "again": sorted(round(one, 2) for one in self.again), "good": self.good}
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """Apply every rule."""
+def judge(evidence: Evidence, *, hands: Mapping[Key, int] | None = None, waste: float = WASTE) -> Verdict:
+    """Apply every rule. `hands`: how often each frame was in hand at a fault, where `in_hand` does not say it."""
     promised = {(one.token, frame): one for one in evidence.promises for frame in range(1, one.frames + 1)}
     tries = by_frame(evidence.renderings)
     lost = [key for key in promised if key not in evidence.recorded]
@@ -110,10 +110,10 @@ def judge(evidence: Evidence) -> Verdict:
         "handed in twice": _handed_in_twice(evidence),
     }
     wasted = sum(len(several) - 1 for several in tries.values())
-    hands = in_hand(evidence.renderings, evidence.struck)
+    hands = in_hand(evidence.renderings, evidence.struck) if hands is None else hands
     again = rendered_again(evidence)
     failures = [f"{len(keys)} {what}" for what, keys in counted.items() if keys]
-    failures += _waste(wasted, sum(hands.values()), len(promised))
+    failures += _waste(wasted, sum(hands.values()), len(promised), waste)
     failures += _slow(again, again_limit)
     failures += evidence.trouble
     if not promised or len(evidence.renderings) < len(promised):
@@ -228,12 +228,12 @@ def outlived(evidence: Evidence) -> list[Rendering]:
     return found
 
 
-def _waste(wasted: int, in_hand: int, frames: int) -> list[str]:
+def _waste(wasted: int, in_hand: int, frames: int, share: float) -> list[str]:
     found = []
     if wasted > in_hand:
         found.append(f"{wasted} rendered in vain, where {in_hand} were in hand at the faults")
-    if frames and wasted > max(WASTE * frames, 0):
-        found.append(f"{wasted} of {frames} frames rendered in vain: more than {WASTE:.0%}")
+    if wasted > share * frames:
+        found.append(f"{wasted} of {frames} frames rendered in vain: more than {share:.0%}")
     return found
 
 

@@ -36,7 +36,10 @@ _SERVER_DISK_PER_FRAME = 40_000
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How large a farm is; `prefix` is put before the command of the server or of the workers (a launcher)."""
+    """How large a farm is; `prefix` is put before the command of the server or of the workers (a launcher).
+
+    `server` is the server's name, and `mark` stands before the names of the workers in the render log.
+    """
 
     workers: int = 8
     slots: int = 1
@@ -46,6 +49,8 @@ class Size:
     server_prefix: Sequence[str] = ()
     worker_prefix: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    server: str = SERVER
+    mark: str = ""
 
 
 class TrialFarm:
@@ -161,7 +166,7 @@ class TrialFarm:
             capture_output=True,
             timeout=READY_WITHIN,
         )
-        self.server = self._service("server", "server", "--server", SERVER, prefix=self.size.server_prefix)
+        self.server = self._service("server", "server", "--server", self.size.server, prefix=self.size.server_prefix)
         for number in range(1, self.size.workers + 1):
             name = worker_name(number)
             flags = ["--slots", str(self.size.slots), "--name", name, "--renderers", "trial"]
@@ -195,7 +200,7 @@ class TrialFarm:
             "DISTREN_FREE_SPACE": "1MB",  # the disks of a trial are small
             "PYTHONPATH": str(RENDERER),
             "TRIAL_LOG": str(self.render_log),
-            "TRIAL_WORKER": name,
+            "TRIAL_WORKER": f"{self.size.mark}{name}",
             **self.size.environment,
         }
 
