@@ -16,8 +16,10 @@ class Health:
     """What is known of one peer. `now` is the wall clock in seconds, `steady` one that never jumps.
 
     `trouble` says what keeps its messages, as far as can be seen from here; `refused` why one side takes nothing.
+    `reached`: its broker is reached from here; else it reaches ours.
     """
 
+    reached: bool = True
     software: str | None = None
     seen: float | None = None
     clock: float | None = None
@@ -72,4 +74,6 @@ class Health:
             return self.refused
         if state == "up":
             return self.trouble
-        return self.trouble or "its broker can be reached, but its server does not answer: is it running?"
+        if self.trouble or not self.reached:
+            return self.trouble or "nothing comes from it: is its server running, and does its broker reach this one?"
+        return "its broker can be reached, but its server does not answer: is it running?"

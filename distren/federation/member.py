@@ -37,7 +37,7 @@ class Member:
     ) -> None:
         self.peer = peer
         self.instance = peer.instance
-        self.health = Health(software=peer.software, seen=peer.seen)
+        self.health = Health(software=peer.software, seen=peer.seen, reached=peer.address is not None)
         self.link = PeerLink(
             broker_url,
             own,

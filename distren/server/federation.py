@@ -277,6 +277,7 @@ class Federation:
             message = decode(one.delivery.body)
             self._check_quota(one.member, message)
         except DistrenError as error:
+            log.warning("a peer's request is refused: %s", error, extra={"peer": one.member.name})
             reply: Message = problem(error)
         else:
             reply = self._answer(message)

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from brokers import Broker
 from sites import PATIENCE, Site, Two, pair, until
+from trials.proxy import Proxy
 
 from distren.broker.private import PrivateBroker
 from distren.domain.job import Blob
 from distren.errors import Conflict, NotFound, TransferError
+from distren.server import handover
 from distren.storage.blobstore import BlobStore
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from trials.proxy import Proxies, Proxy
+from distren.wire.codec import Message
+from distren.wire.jobs import Submitted
 
 SIZE = 24 * 2**20
-
-
-@pytest.fixture(scope="module")
-def line(broker: Broker) -> Iterator[Proxy]:
-    """The line to `broker`, to be cut."""
-    proxies = Proxies()
-    yield proxies.open(urlsplit(broker.amqp_url).port or 0)
-    proxies.close()
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +106,9 @@ def _stalled(fetch: Fetch) -> int:
     return fetch.bytes
 
 
-def test_a_job_is_handed_over_and_only_what_the_peer_lacks_travels(two: Two, tmp_path: Path) -> None:
+def test_a_job_is_handed_over_and_only_what_the_peer_lacks_travels(
+    two: Two, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     alpha, beta = two
     (tmp_path / "scene").mkdir()
     (tmp_path / "scene/a.pov").write_text('#version 3.7;\n#declare T = "big.inc";\n')
@@ -138,6 +131,33 @@ def test_a_job_is_handed_over_and_only_what_the_peer_lacks_travels(two: Two, tmp
         assert fetched.received == file.blob.size
     with alpha.farm() as farm:
         assert list(farm.jobs()) == []
+    said = caplog.text  # of the server that refuses: its operator sees it as well
+    assert "a peer's request is refused: " in said
+    assert f"its quota of {2 * SIZE} bytes for a peer" in said
+
+
+def test_a_job_whose_answer_is_lost_is_handed_over_once(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha, beta = two
+    monkeypatch.setattr(handover, "PATIENCE", 1.0)
+    (tmp_path / "a.pov").write_text("#version 3.7;\n")
+    there, lost = beta.server.federation.member(alpha.name), []
+    tell = there.tell
+
+    def lose_the_first(address: str, message: Message, correlation_id: str | None = None) -> None:
+        if isinstance(message, Submitted) and not lost:
+            lost.append(message.job)
+        else:
+            tell(address, message, correlation_id)
+
+    monkeypatch.setattr(there, "tell", lose_the_first)
+    with alpha.farm(at=beta.name) as farm:
+        before = {one.job for one in farm.jobs()}
+        job = farm.submit(tmp_path / "a.pov", frames="1", width=8, height=8)
+        assert [job.id] == lost
+        assert {one.job for one in farm.jobs()} - before == {job.id}
+        job.cancel()
 
 
 def _passed(here: Site, peer: Site) -> int:

@@ -22,6 +22,9 @@ from trials.submitter import PASSING, Promise
 
 Way = Literal["own", "sent", "needing"]
 _WAYS: tuple[Way, ...] = ("own", "own", "sent", "needing")
+_USUAL = 40
+"""frames of a job, in the mean"""
+_NEEDED_WITHIN = 15.0
 _AGAIN_AFTER = 0.5
 """seconds"""
 
@@ -61,7 +64,7 @@ def plans(seed: int, frames: int, sites: Sites) -> list[Plan]:
     """What is handed in, in which order."""
     random_ = random.Random(f"peers' jobs {seed} {frames} {len(sites.shape.lines)}")
     made = []
-    for number, size in enumerate(submitter.sizes(seed, frames), start=1):
+    for number, size in enumerate(submitter.sizes(seed, frames, max(4, frames // _USUAL)), start=1):
         by = random_.choice(sites.shape.names)
         peer = random_.choice(sites.shape.neighbours(by))
         made.append(Plan(number=number, frames=size, by=by, way=random_.choice(_WAYS), peer=peer))
@@ -152,8 +155,12 @@ class PeersSubmitter(threading.Thread):
             return
 
     def _needed(self, plan: Plan) -> PeerPromise | None:
-        """The latest job of the peer, if there is one."""
-        return next((one for one in reversed(self.promises) if one.server == plan.peer), None)
+        """The latest job of the peer, if there is one before long."""
+        until = time.monotonic() + _NEEDED_WITHIN
+        while True:
+            found = next((one for one in reversed(self.promises) if one.server == plan.peer), None)
+            if found is not None or time.monotonic() > until or self._ending.wait(0.1):
+                return found
 
     def _seed_folder(self, token: str, frames: int, needed: PeerPromise | None) -> Path:
         scene: dict[str, object] = {"token": token, "seconds": self._seconds}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from distren.client.farm import Farm
@@ -215,6 +215,8 @@ def _outcome(sites: Sites, evidence: Evidence, doubtful: int, rested: float) -> 
     for promise in evidence.promises:
         if isinstance(promise, PeerPromise):
             ways[promise.way] = ways.get(promise.way, 0) + promise.frames
+    if not any(by != owner for by, owner in rendered):
+        evidence = replace(evidence, trouble=[*evidence.trouble, "no frame was lent: no trial at all"])
     return Outcome(
         verdict=checker.judge(evidence),
         rendered=rendered,
