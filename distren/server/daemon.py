@@ -215,6 +215,7 @@ class Server:
             on_news=errands.tell_news,
         )
         self.lending = state.lending = Lending(state, federation, self._settings, note=acting.note)
+        state.moves = self.lending.moves
         stack.callback(self.lending.stop)
         errands.federation = federation
         stack.callback(federation.stop)

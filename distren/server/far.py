@@ -21,6 +21,7 @@ from distren.federation.receiver import After
 from distren.server.changes import Changed
 from distren.server.federation import Federation
 from distren.server.lifecycle import Lifecycle
+from distren.server.moves import Moves
 from distren.server.state import State
 from distren.storage import far, loans
 from distren.storage import frames as frame_rows
@@ -38,9 +39,16 @@ class FarNeeds:
     """`fetch` is called when a result is to be fetched from a peer; `note` takes what handlers have changed."""
 
     def __init__(
-        self, state: State, federation: Federation, *, note: Callable[[Changed], None], fetch: Callable[[], None]
+        self,
+        state: State,
+        federation: Federation,
+        moves: Moves,
+        *,
+        note: Callable[[Changed], None],
+        fetch: Callable[[], None],
     ) -> None:
         self._state, self._federation, self._note, self._fetch = state, federation, note, fetch
+        self._moves = moves
         self._up: set[str] = set()
         self._coming_up: set[str] = set()
         self._probes: list[Probe] = []
@@ -58,6 +66,8 @@ class FarNeeds:
         peers = {member.name for member in self._federation.members()}
         for rule in rules:
             if rule.server in (None, self._state.name):
+                if rule.job is not None and (why := self._gone(rule.job)):
+                    raise JobFileError(f"a frame needs frames of job {rule.job}: {why}")
                 resolved.append(rule)
                 continue
             if rule.server not in peers or rule.job is None:
@@ -73,6 +83,12 @@ class FarNeeds:
         for job, fresh in new.items():
             self._watch(connection, job, fresh)
         return tuple(resolved)
+
+    def _gone(self, job: int) -> str:
+        """Why no new frame may need frames of a job of ours; empty where they may."""
+        if (moved := self._moves.forward(job)) is not None:
+            return f"it is {Url(server=moved.server, job=moved.job)} now, need its frames there"
+        return self._moves.why(job)
 
     def _watch(self, connection: Connection, job: FarJob, ids: list[int]) -> None:
         for start in range(0, len(ids), MOST_FRAMES):
@@ -91,6 +107,8 @@ class FarNeeds:
         news: defaultdict[str, list[WatchedFrame]] = defaultdict(list)
         for one in far.watched(connection):
             shown = _shown(one)
+            if one.state is None and (why := self._gone(one.job)):
+                shown = WatchedFrame(job=one.job, frame=one.frame, state="failed", reason=why)
             what = shown.state if shown.result is None else f"{shown.state}:{shown.result.digest}"
             if what != one.told:
                 news[one.peer].append(shown)

@@ -116,6 +116,15 @@ class Federation:
         self.member(name)
         return self._desks[name]
 
+    def check_quota(self, connection: Connection, peer: str) -> None:
+        """Raise Conflict where the peer has as many open jobs here as it may."""
+        open_jobs = rows.open_jobs(connection, peer)
+        if open_jobs >= self._settings.peer_jobs:
+            raise Conflict(
+                f"'{peer}' has {open_jobs} open jobs at '{self._state.name}', which takes no more than "
+                f"{self._settings.peer_jobs} from a peer: wait until some are done"
+            )
+
     def wake(self) -> None:
         """Ask for a turn."""
         self._wake()
@@ -235,16 +244,8 @@ class Federation:
         look = steady >= self._next_look
         if not (numbered or look):
             return
-        receipts: dict[str, Receipt] = {}
-        afters: list[After] = []
         with self._state.engine.begin() as connection:
-            for one in numbered:
-                name = one.member.name
-                if self._members.get(name) is not one.member:
-                    continue
-                receipts[name], after = self._receiver.take(connection, one.envelope, one.delivery)
-                if after is not None:
-                    afters.append(after)
+            receipts, afters = self._take(connection, numbered)
             if look:
                 self._next_look = steady + LOOK_EVERY
                 for member in self._members.values():
@@ -253,6 +254,17 @@ class Federation:
             after()
         for name, receipt in receipts.items():
             self._members[name].tell(ANSWERS, receipt)
+
+    def _take(self, connection: Connection, numbered: list[_Arrived]) -> tuple[dict[str, Receipt], list[After]]:
+        """Hand on what must arrive; how far we are with each peer, and what is to be done after the commit."""
+        receipts: dict[str, Receipt] = {}
+        afters: list[After] = []
+        for one in numbered:
+            name = one.member.name
+            if self._members.get(name) is one.member:
+                receipts[name], after = self._receiver.take(connection, one.envelope, one.delivery)
+                afters += [] if after is None else [after]
+        return receipts, afters
 
     def _note(self, one: _Arrived) -> None:
         try:
@@ -274,7 +286,9 @@ class Federation:
         """Answer a request of a peer, as of a client."""
         try:
             message = decode(one.delivery.body)
-            self._check_quota(one.member, message)
+            if isinstance(message, Submit):
+                with self._state.engine.begin() as connection:
+                    self.check_quota(connection, one.member.name)
         except DistrenError as error:
             reply: Message = problem(error)
         else:
@@ -286,17 +300,6 @@ class Federation:
                 one.member.watch(message, self._state.steady())
         if one.delivery.reply_to:
             one.member.tell(one.delivery.reply_to, reply, one.delivery.correlation_id)
-
-    def _check_quota(self, member: Member, message: Message) -> None:
-        if not isinstance(message, Submit):
-            return
-        with self._state.engine.begin() as connection:
-            open_jobs = rows.open_jobs(connection, member.name)
-        if open_jobs >= self._settings.peer_jobs:
-            raise Conflict(
-                f"'{member.name}' has {open_jobs} open jobs at '{self._state.name}', which takes no more than "
-                f"{self._settings.peer_jobs} from a peer: wait until some are done"
-            )
 
     # -- for people --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,9 @@ from distren.server.far import FarNeeds
 from distren.server.federation import Federation
 from distren.server.lender import Lender
 from distren.server.lifecycle import Lifecycle
+from distren.server.moves import Moves
 from distren.server.state import State
+from distren.server.takeover import TakeOvers
 from distren.storage.jobs import Job
 from distren.wire.frames import Render
 
@@ -29,11 +31,14 @@ class Lending:
         self._state, self._federation = state, federation
         self._lender = Lender(state, federation, settings, note=note)
         self._borrower = Borrower(state, federation, settings, note=note)
-        self._far = FarNeeds(state, federation, note=note, fetch=self._lender.fetch_soon)
+        self.moves = Moves(state, federation, note=note)
+        self._far = FarNeeds(state, federation, self.moves, note=note, fetch=self._lender.fetch_soon)
+        TakeOvers(state, federation, note=note)
 
     def stop(self) -> None:
         self._lender.stop()
         self._borrower.stop()
+        self.moves.stop()
 
     @property
     def room(self) -> dict[str, int]:
@@ -64,9 +69,10 @@ class Lending:
 
     def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
         """Tell peers what follows for them from a turn's changes; returns what has changed here because of them."""
+        moved = self.moves.follow(connection, tick=tick)
         if not self._federation.members():
-            return []
-        changed = [*self._lender.follow(connection, tick=tick), *self._borrower.follow(connection, tick=tick)]
+            return moved
+        changed = [*moved, *self._lender.follow(connection, tick=tick), *self._borrower.follow(connection, tick=tick)]
         return changed + self._far.follow(connection, tick=tick)
 
     def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]:
@@ -86,3 +92,4 @@ class Lending:
         self._lender.committed()
         self._borrower.committed()
         self._far.committed()
+        self.moves.committed()

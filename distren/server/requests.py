@@ -24,6 +24,7 @@ from distren.storage.far import FarJob
 from distren.storage.frames import Stored
 from distren.wire import jobs as wire
 from distren.wire.codec import Message
+from distren.wire.moves import Move
 from distren.wire.peers import Watch
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def answer(state: State, message: Message, seed: Seed | DistrenError | None = No
         if isinstance(seed, DistrenError):
             raise seed
         return record(state, message, seed)
+    if not isinstance(message, Move) and (moved := state.moves.forward(getattr(message, "job", -1))) is not None:
+        return moved
     handler = _HANDLERS.get(type(message))
     if handler is None:
         raise DecodeError(f"a server does not answer messages of type {message.type}")
@@ -168,6 +171,7 @@ def _change(state: State, message: wire.Change) -> Message:
     with state.engine.begin() as connection:
         lifecycle = Lifecycle(connection, state.now())
         lifecycle.shown_job(message.job)
+        state.moves.check_change(connection, message)
         match message.action:
             case "cancel":
                 lifecycle.cancel(message.job, ranges)
@@ -192,6 +196,10 @@ def _change(state: State, message: wire.Change) -> Message:
     return wire.ShownJob(server=state.name, job=state.job_info(job))
 
 
+def _move(state: State, message: Move) -> Message:
+    return state.moves.move(message)
+
+
 _HANDLERS: dict[type[Message], Handler] = {
     wire.Describe: _describe,
     wire.Submit: _submit,
@@ -204,4 +212,5 @@ _HANDLERS: dict[type[Message], Handler] = {
     wire.ListWorkers: _list_workers,
     wire.ReleaseWorker: _release_worker,
     wire.Change: _change,
+    Move: _move,
 }
