@@ -40,7 +40,7 @@ _PROBE_WITHIN = 30.0
 class Mode(StrEnum):
     SANDBOX = "sandbox"  #: bubblewrap: sees what a View says
     NAMESPACE = "namespace"  #: bubblewrap: sees the whole machine, and still ends with the worker, all of it
-    BARE = "bare"  #: no bubblewrap: sees the whole machine; what leaves the program's group and wipes its environment may outlive it
+    BARE = "bare"  #: no bubblewrap: sees the whole machine; what wipes its environment may outlive it
 
 
 @dataclass(frozen=True, kw_only=True)
