@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from distren.domain.groups import Output
 from distren.errors import InputError
+from distren.jobfile.words import MOST_ATTEMPTS
 from distren.renderers import tiles
 from distren.renderers.encode import settings as words
 
@@ -39,8 +41,22 @@ def _settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 
 
 def job_options(command: Any) -> Any:
-    """Add the options of a job to a command; `as_arguments` makes arguments of `seed.pack` out of them."""
+    """Add the options of a job to a command; `as_arguments` makes wishes out of them."""
     for option in (
+        click.option(
+            "--expect-image", "images", multiple=True, metavar="PATH", help="The same, an image that must decode."
+        ),
+        click.option(
+            "--expect", "outputs", multiple=True, metavar="PATH",
+            help="A file that each frame must produce beyond its renderer's own, for example 'depth{frame:04}.exr'.",
+        ),
+        click.option(
+            "--attempts", type=click.IntRange(1, MOST_ATTEMPTS), help="What a frame gets before it fails (default 3)."
+        ),
+        click.option("--output-limit", metavar="SIZE", help="What all that an attempt writes may take: 500M."),
+        click.option("--memory-limit", metavar="SIZE", help="What an attempt's processes may use together: 4G."),
+        click.option("--silence-limit", metavar="TIME", help="Without a word, an attempt is ended after this: 5m."),
+        click.option("--time-limit", metavar="TIME", help="What an attempt may take: 90s, 20m, 2h (default 24h)."),
         click.option(
             "--set", "settings", multiple=True, callback=_settings, metavar="KEY=VALUE",
             help="A setting of the renderer.",
@@ -80,6 +96,8 @@ def video_options(command: Any) -> Any:
 
 
 def as_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with the size taken apart."""
+    """The options with the size taken apart, and the expected files in one list."""
     width, height = options.pop("size") or (None, None)
-    return {**options, "width": width, "height": height}
+    outputs = [Output(path=path) for path in options.pop("outputs")]
+    outputs += [Output(path=path, image=True) for path in options.pop("images")]
+    return {**options, "width": width, "height": height, "outputs": outputs}

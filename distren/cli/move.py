@@ -11,10 +11,10 @@ from distren.wire.moves import Moving
 
 @click.command(short_help="Hand a job over to another server.")
 @click.argument("job", metavar="JOB")
-@click.argument("server", metavar="SERVER")
+@click.argument("peer", metavar="SERVER")
 @json_option
 @pass_cli
-def move(cli: Cli, job: str, server: str) -> None:
+def move(cli: Cli, job: str, peer: str) -> None:
     """Hand JOB over to the peer SERVER, which renders what is not done, and bundles. The old reference leads to it.
 
     A job can be moved that has not ended and stands alone: it needs no frames of other jobs, and no other job needs its
@@ -25,7 +25,7 @@ def move(cli: Cli, job: str, server: str) -> None:
 
     def tell(progress: Moving) -> None:
         nonlocal said
-        line = _line(progress, server)
+        line = _line(progress, peer)
         if line != said:
             cli.say(line)
             said = line
@@ -33,7 +33,7 @@ def move(cli: Cli, job: str, server: str) -> None:
     with cli.farm() as farm:
         found = farm.job(job)
         was = found.url
-        found.move(server, on_progress=tell)
+        found.move(peer, on_progress=tell)
     record = {"job": found.id, "server": found.server, "url": found.url, "was": was}
     cli.show(record, lambda: f"{was} is {found.url} now")
 

@@ -12,6 +12,7 @@ from distren.cli.context import Cli, json_option, pass_cli
 from distren.cli.job_options import as_arguments, job_options
 from distren.client import seed, seedfile
 from distren.client.job import frame_numbers
+from distren.client.wishes import Wishes
 
 
 @click.command(short_help="Make a tarball that 'submit' takes, anywhere and later.")
@@ -29,7 +30,8 @@ def pack(cli: Cli, /, source: Path, output: Path, **how: Any) -> None:
     The same files give the same bytes. 'distren submit' takes it, on this machine or another.
     """
     arguments = as_arguments(how)
-    with seed.pack(source, **(arguments | {"frames": frame_numbers(arguments["frames"])})) as packed:
+    wishes = Wishes(**arguments | {"frames": frame_numbers(arguments["frames"])})
+    with seed.pack(source, wishes) as packed:
         size = seedfile.write_seed(packed, output)
         spec, count = packed.spec, len(packed.files)
     record = {

@@ -10,7 +10,7 @@ with Farm() as farm:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,8 @@ from distren.client.connection import Connection, ServerConnection
 from distren.client.job import FrameNumbers, Job, frame_numbers
 from distren.client.results import Results
 from distren.client.upload import OnUpload
+from distren.client.wishes import Wishes
+from distren.domain.groups import Output
 from distren.errors import UrlError
 from distren.urls import Url
 from distren.wire.jobs import (
@@ -181,6 +183,12 @@ class Farm:
         name: str | None = None,
         pool: str | None = None,
         priority: int | None = None,
+        time_limit: str | int | None = None,
+        silence_limit: str | int | None = None,
+        memory_limit: str | int | None = None,
+        output_limit: str | int | None = None,
+        attempts: int | None = None,
+        outputs: Iterable[Output | str] = (),
         settings: Mapping[str, str] | None = None,
         scene: str | None = None,
         tiles: str | None = None,
@@ -190,13 +198,13 @@ class Farm:
         """Hand in a scene, a directory or a tarball; only files that the server lacks travel.
 
         What is None is taken from the job file or the scene; `scene` names the one that is meant in a folder that holds
-        several. `tiles` (`4x4`) divides each image among workers; `video` adds a frame that makes a video, with these
-        settings of the renderer encode (`{"name": "film.mp4", "fps": "25"}`). `on_upload` is told how the upload goes.
-        Raises InputError and its kinds, RendererUnavailable where nobody knows the renderer, OutputError where the
-        server has no room.
+        several. Limits are text as in a job file (`20m`, `4G`), or seconds and bytes; `outputs` are files that each
+        frame must produce beyond its renderer's own (`depth{frame:04}.exr`). `tiles` (`4x4`) divides each image among
+        workers; `video` adds a frame that makes a video, with these settings of the renderer encode
+        (`{"name": "film.mp4", "fps": "25"}`). `on_upload` is told how the upload goes. Raises InputError and its kinds,
+        RendererUnavailable where nobody knows the renderer, OutputError where the server has no room.
         """
-        with seed.pack(
-            Path(source),
+        wishes = Wishes(
             renderer=renderer,
             frames=frame_numbers(frames),
             width=width,
@@ -204,10 +212,17 @@ class Farm:
             name=name,
             pool=pool,
             priority=priority,
-            settings=settings,
+            time_limit=time_limit,
+            silence_limit=silence_limit,
+            memory_limit=memory_limit,
+            output_limit=output_limit,
+            attempts=attempts,
+            outputs=[output if isinstance(output, Output) else Output(path=output) for output in outputs],
+            settings=settings or {},
             scene=scene,
             tiles=tiles,
             video=video,
-        ) as packed:
+        )
+        with seed.pack(Path(source), wishes) as packed:
             reply = upload.hand_in(self._to(self.server), self._sender, packed, on_upload)
         return self._job_of(reply.server, reply.job)

@@ -7,26 +7,25 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from distren.client import plan
 from distren.client.folder import gather
-from distren.domain import groups, needs
-from distren.domain.frameset import FrameSet, check_count
+from distren.client.wishes import Wishes
+from distren.domain.frameset import check_count
 from distren.domain.job import Blob, InputFile, JobSpec
-from distren.errors import FrameRangeError, SceneError, SettingsError, TarballError
+from distren.errors import FrameRangeError, SceneError, TarballError
 from distren.jobfile import scan, words
 from distren.jobfile.manifest import check_files, write_manifest
 from distren.jobfile.reader import read_jobfile
-from distren.jobfile.words import FILE_NAME, ValueProblem
+from distren.jobfile.words import FILE_NAME
 from distren.jobfile.writer import write_jobfile
-from distren.renderers import registry, tiles
+from distren.renderers import registry
 from distren.renderers.protocol import Renderer, Scene
 from distren.renderers.work import check_works
 from distren.tarballs.paths import PathError, PathSet
@@ -90,94 +89,12 @@ class Seed:
         return {**found, blob.digest: data}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Wishes:
-    """What the user asks for beside the source; it wins over the job file and the scene."""
+def pack(source: Path, wishes: Wishes = Wishes()) -> Seed:  # noqa: B008 (it is frozen)
+    """The seed of a scene file, a folder or a tarball.
 
-    renderer: str | None
-    frames: FrameSet | None
-    width: int | None
-    height: int | None
-    name: str | None
-    pool: str | None
-    priority: int | None
-    settings: Mapping[str, str] = field(default_factory=dict)
-    scene: str | None = None
-    tiles: str | None = None
-    video: Mapping[str, str] | None = None
-
-    def check(self) -> None:
-        rules: dict[str, Callable[[str], object]] = {
-            "renderer": words.renderer,
-            "width": words.pixels,
-            "height": words.pixels,
-            "name": words.name,
-            "pool": words.pool,
-            "priority": words.priority,
-        }
-        for part, rule in rules.items():
-            value = getattr(self, part)
-            try:
-                if value is not None:
-                    rule(str(value))
-            except ValueProblem as problem:
-                raise SettingsError(f"{part} '{value}' can not be used: {problem}") from problem
-        if self.frames is not None:
-            check_count(self.frames)
-
-    def over(self, spec: JobSpec) -> JobSpec:
-        given = {
-            part: value
-            for part in ("renderer", "frames", "width", "height", "name", "pool", "priority")
-            if (value := getattr(self, part)) is not None
-        }
-        spec = replace(spec, **given, settings={**spec.settings, **self.settings})
-        if self.frames is not None:
-            spec = replace(
-                spec,
-                needs=needs.restricted(spec.needs, self.frames),
-                groups=groups.restricted(spec.groups, self.frames),
-            )
-        if self.tiles is not None:
-            spec = plan.tiled(spec, tiles.parse(self.tiles))
-        return spec if self.video is None else plan.filmed(spec, self.video)
-
-
-def pack(
-    source: Path,
-    *,
-    renderer: str | None = None,
-    frames: FrameSet | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    name: str | None = None,
-    pool: str | None = None,
-    priority: int | None = None,
-    settings: Mapping[str, str] | None = None,
-    scene: str | None = None,
-    tiles: str | None = None,
-    video: Mapping[str, str] | None = None,
-) -> Seed:
-    """The seed of a scene file, a folder or a tarball; what is not None wins over the job file and the scene.
-
-    `tiles` (`4x4`) divides each image, `video` adds a video, with these settings of the renderer encode.
-    `scene` names the scene in a folder without distrenjob.xml, where there are several. Files are read when the seed
-    is asked for its inputs. Raises SceneError, TarballError, JobFileError, FrameRangeError (nobody says which frames),
-    SettingsError (an argument can not be used), RendererUnavailable.
+    Files are read when the seed is asked for its inputs. Raises SceneError, TarballError, JobFileError, FrameRangeError
+    (nobody says which frames), SettingsError (a wish can not be used), RendererUnavailable.
     """
-    wishes = _Wishes(
-        renderer=renderer,
-        frames=frames,
-        width=width,
-        height=height,
-        name=None if name is None else name.strip(),
-        pool=pool,
-        priority=priority,
-        settings=settings or {},
-        scene=scene,
-        tiles=tiles,
-        video=video,
-    )
     wishes.check()
     if source.name == FILE_NAME and source.is_file():
         source = source.parent
@@ -189,7 +106,7 @@ def pack(
     return _from_tarball(source, wishes) if _is_tarball(source, wishes) else _from_scene(source, wishes)
 
 
-def _is_tarball(path: Path, wishes: _Wishes) -> bool:
+def _is_tarball(path: Path, wishes: Wishes) -> bool:
     if path.name.lower().endswith(_TARBALLS):
         return True
     if wishes.renderer is not None or any(adapter.accepts(path) for adapter in registry.installed().values()):
@@ -202,13 +119,13 @@ def _is_tarball(path: Path, wishes: _Wishes) -> bool:
     return start.startswith(_MAGIC) or start[_USTAR] == b"ustar"
 
 
-def _from_scene(path: Path, wishes: _Wishes) -> Seed:
+def _from_scene(path: Path, wishes: Wishes) -> Seed:
     adapter = _adapter(path, wishes)
     scene = adapter.read_scene(path, wishes.settings)
     return _seed_of_scene(adapter, path, scene, {}, path.stem, wishes)
 
 
-def _from_folder(folder: Path, wishes: _Wishes) -> Seed:
+def _from_folder(folder: Path, wishes: Wishes) -> Seed:
     files = gather(folder)
     if FILE_NAME in files:
         return _with_job_file(files, wishes)
@@ -220,7 +137,7 @@ def _from_folder(folder: Path, wishes: _Wishes) -> Seed:
     return _seed_of_scene(adapter, path, scene, files, folder.resolve().name, wishes)
 
 
-def _from_tarball(path: Path, wishes: _Wishes) -> Seed:
+def _from_tarball(path: Path, wishes: Wishes) -> Seed:
     scratch = Path(tempfile.mkdtemp(prefix="distren-seed-"))
     try:
         unpack(path, scratch / "seed")
@@ -241,7 +158,7 @@ def _no_job_file(path: Path, files: Mapping[str, Path]) -> str:
     return f"{path}: it has no {FILE_NAME} at its root: submit the folder or the scene instead, or add one"
 
 
-def _with_job_file(files: Mapping[str, Path], wishes: _Wishes) -> Seed:
+def _with_job_file(files: Mapping[str, Path], wishes: Wishes) -> Seed:
     """A seed that brings its own job file, rewritten where the wishes change what it says."""
     if wishes.scene is not None:
         raise SceneError(f"there is a {FILE_NAME}, which names the scene: leave --scene out")
@@ -257,7 +174,7 @@ def _with_job_file(files: Mapping[str, Path], wishes: _Wishes) -> Seed:
     return _checked(wanted, {**files, FILE_NAME: path if wanted == written else write_jobfile(wanted)})
 
 
-def _only_scene(folder: Path, wishes: _Wishes) -> Path:
+def _only_scene(folder: Path, wishes: Wishes) -> Path:
     """The scene that a folder without a job file is about."""
     if wishes.scene is not None:
         if Path(wishes.scene).name != wishes.scene or not (folder / wishes.scene).is_file():
@@ -275,12 +192,12 @@ def _only_scene(folder: Path, wishes: _Wishes) -> Path:
     raise SceneError(f"'{folder}' holds several scenes ({names}): name one with --scene")
 
 
-def _adapter(path: Path, wishes: _Wishes) -> Renderer:
+def _adapter(path: Path, wishes: Wishes) -> Renderer:
     return registry.for_scene(path) if wishes.renderer is None else registry.named(wishes.renderer)
 
 
 def _seed_of_scene(
-    adapter: Renderer, path: Path, scene: Scene, files: Mapping[str, Path], name: str, wishes: _Wishes
+    adapter: Renderer, path: Path, scene: Scene, files: Mapping[str, Path], name: str, wishes: Wishes
 ) -> Seed:
     try:
         return _packed_scene(adapter, path, scene, files, name, wishes)
@@ -291,7 +208,7 @@ def _seed_of_scene(
 
 
 def _packed_scene(
-    adapter: Renderer, path: Path, scene: Scene, files: Mapping[str, Path], name: str, wishes: _Wishes
+    adapter: Renderer, path: Path, scene: Scene, files: Mapping[str, Path], name: str, wishes: Wishes
 ) -> Seed:
     for note in scene.notes:
         log.warning("%s", note)

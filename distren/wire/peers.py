@@ -37,7 +37,8 @@ class Refusal(Message, type="peer.refusal"):
 class PeerInfo(BaseModel):
     """A peer as its server sees it. Times are seconds since 1970, UTC.
 
-    `state`: `up`, `down`, `refused` (`reason` says why), `new` (never heard of); `since` is when that began. `role`:
+    `state`: `up`, `down`, `refused` (`reason` says why), `new` (not heard yet, since it was added or the server
+    started); `since` is when that began. `role`:
     `added` (we reach its broker) or `accepted` (it reaches ours). `backlog` is how many messages wait in our broker for
     it, `owed` how many it has not confirmed. `clock` is how many seconds its clock is ahead of ours.
     """

@@ -14,6 +14,7 @@ from blenders import BLENDER, SCRIPT, Farmhand, by_hand, pixels
 from farm_processes import wait_for
 
 from distren.client.seed import pack
+from distren.client.wishes import Wishes
 from distren.errors import SceneError
 from distren.worker import sandbox
 from distren.worker.process import CENSUS
@@ -97,12 +98,12 @@ def test_what_is_missing_is_said_where_the_job_is_made(blends: Path) -> None:
         SceneError, match=r"^lacking\.blend: a file is missing \(image 'gone\.png': //gone\.png\): put it"
     ):
         pack(blends / "lacking.blend")
-    with pack(blends / "lacking.blend", settings={"missing": "ignore"}) as seed:
+    with pack(blends / "lacking.blend", Wishes(settings={"missing": "ignore"})) as seed:
         assert set(seed.files) == {"lacking.blend", "distrenjob.xml"}
 
 
 def test_the_range_is_that_of_the_scene_that_is_named(blends: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pack(blends / "plain.blend", settings={"scene": "Other"}) as seed:
+    with pack(blends / "plain.blend", Wishes(settings={"scene": "Other"})) as seed:
         assert (str(seed.spec.frames), seed.spec.width, seed.spec.height) == ("10-14x2", 20, 10)
     assert "scene 'Other' of plain.blend has no camera" in caplog.text
 

@@ -1,4 +1,4 @@
-"""A job is handed over while a server is killed at each step: it is at one server afterwards, and every frame is done."""
+"""A job is handed over while a server is killed at each step: it is at one server then, and every frame is done."""
 
 from __future__ import annotations
 
@@ -52,15 +52,10 @@ def farms(broker: Broker, management: Management, tmp_path_factory: pytest.TempP
     for vhost in vhosts[:2]:
         management.create_vhost(vhost)
     made = Farms(
-        **{
-            name: FarmProcesses(
-                broker.url_of(f"moving-{name}"),
-                folder / name,
-                variables={"DISTREN_MANAGEMENT": api, "DISTREN_LEND": "never"},
-            )
-            for name in ("alpha", "beta")
-        }
+        alpha=FarmProcesses(broker.url_of(vhosts[0]), folder / "alpha", variables={"DISTREN_MANAGEMENT": api}),
+        beta=FarmProcesses(broker.url_of(vhosts[1]), folder / "beta", variables={"DISTREN_MANAGEMENT": api}),
     )
+    made.alpha.variables["DISTREN_LEND"] = "never"
     try:
         for name in ("alpha", "beta"):
             upgraded = getattr(made, name).distren("db", "upgrade")

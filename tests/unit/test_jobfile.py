@@ -19,8 +19,9 @@ from distren.domain.groups import Group, Output
 from distren.domain.job import JobSpec, Limits
 from distren.domain.needs import Needs
 from distren.errors import JobFileError
-from distren.jobfile.reader import SCHEMA, find_problems, read_jobfile
+from distren.jobfile.reader import find_problems, read_jobfile
 from distren.jobfile.scan import JobFileLimits
+from distren.jobfile.schema import SCHEMA
 from distren.jobfile.writer import write_jobfile
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/distrenjob.md"

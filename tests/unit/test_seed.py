@@ -7,14 +7,19 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from distren.cli.main import distren
 from distren.client.seed import Seed, pack
+from distren.client.wishes import Wishes
 from distren.domain import frameset
-from distren.domain.job import Blob, InputFile, JobSpec
+from distren.domain.groups import Output
+from distren.domain.job import Blob, InputFile, JobSpec, Limits
 from distren.errors import (
     DistrenError,
     FrameRangeError,
@@ -35,6 +40,7 @@ from distren.wire.jobs import Manifest, ManifestFile
 
 JOB = b"""<job xmlns="urn:distren:job:1" name="Written" renderer="toy" pool="night">
   <frames ids="1-3"/>
+  <limits time="2h" memory="1G"/>
   <!-- by hand -->
   <settings xmlns="urn:distren:renderer:toy:1" scene="a.toy" quality="5"/>
   <note xmlns="urn:elsewhere">kept</note>
@@ -109,7 +115,7 @@ def tarball(path: Path, files: Mapping[str, bytes]) -> Path:
 
 def refused(source: Path, kind: type[DistrenError], **wishes: Any) -> str:
     with pytest.raises(kind) as caught:
-        pack(source, **wishes)
+        pack(source, Wishes(**wishes))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -141,24 +147,60 @@ def test_a_scene_takes_along_what_it_names_and_nothing_else(place: Place) -> Non
 def test_flags_win_over_the_scene(place: Place) -> None:
     packed = pack(
         place(a_toy="frames 1-5") / "a.toy",
-        frames=frameset.parse("7"),
-        width=640,
-        height=480,
-        name=" Cube ",
-        pool="night",
-        priority=0,
-        settings={"quality": "9"},
+        Wishes(
+            frames=frameset.parse("7"),
+            width=640,
+            height=480,
+            name=" Cube ",
+            pool="night",
+            priority=0,
+            time_limit="20m",
+            silence_limit=90,
+            memory_limit="4G",
+            output_limit=10**6,
+            attempts=1,
+            outputs=[Output(path="depth{frame:04}.exr", image=True)],
+            settings={"quality": "9"},
+        ),
     )
     spec = packed.spec
     assert (str(spec.frames), spec.width, spec.height, spec.name, spec.pool) == ("7", 640, 480, "Cube", "night")
     assert (spec.priority, spec.settings) == (0, {"scene": "a.toy", "quality": "9"})
+    assert spec.limits == Limits(
+        time=timedelta(minutes=20), silence=timedelta(seconds=90), memory=2**32, output=10**6, attempts=1
+    )
+    assert [output.of(7).path for output in spec.outputs] == ["depth0007.exr"]
     assert job_file(packed) == spec
+
+
+def test_limits_and_expected_files_come_from_the_command_line(place: Place, tmp_path: Path) -> None:
+    scene, target = str(place(a_toy="frames 1-5") / "a.toy"), tmp_path / "job.tar"
+    limits = [
+        "--time-limit",
+        "20m",
+        "--silence-limit",
+        "90",
+        "--memory-limit",
+        "4G",
+        "--output-limit",
+        "500M",
+        "--attempts",
+        "5",
+    ]
+    expected = ["--expect", "points.txt", "--expect-image", "depth{frame:04}.png"]
+    result = CliRunner().invoke(distren, ["pack", scene, "-o", str(target), *limits, *expected], standalone_mode=False)
+    assert result.exception is None
+    with pack(target) as packed:
+        assert packed.spec.limits == Limits(
+            time=timedelta(minutes=20), silence=timedelta(seconds=90), memory=2**32, output=500 * 2**20, attempts=5
+        )
+        assert packed.spec.outputs == (Output(path="points.txt"), Output(path="depth{frame:04}.png", image=True))
 
 
 def test_a_scene_that_does_not_say_its_frames_needs_the_flag(place: Place) -> None:
     scene = place(a_toy="") / "a.toy"
     assert "--frames" in refused(scene, FrameRangeError)
-    assert str(pack(scene, frames=frameset.parse("1")).spec.frames) == "1"
+    assert str(pack(scene, Wishes(frames=frameset.parse("1"))).spec.frames) == "1"
 
 
 def test_a_missing_scene_and_a_missing_include_say_so(place: Place, tmp_path: Path) -> None:
@@ -181,6 +223,13 @@ def test_a_file_that_no_renderer_knows_is_refused(place: Place) -> None:
         ({"priority": 101}, "0 to 100"),
         ({"width": 0}, "1 to 65536"),
         ({"renderer": "Pov Ray"}, "lower-case"),
+        ({"time_limit": "soon"}, "time limit 'soon' can not be used: write a time"),
+        ({"silence_limit": 0}, "silence limit"),
+        ({"memory_limit": "4GB"}, "500M or 4G"),
+        ({"output_limit": -1}, "output limit"),
+        ({"attempts": 101}, "1 to 100"),
+        ({"outputs": [Output(path="../up.exr")]}, "'..'"),
+        ({"outputs": [Output(path=f"{number}.exr") for number in range(101)]}, "101 outputs"),
     ],
 )
 def test_a_flag_that_can_not_be_used_is_named(place: Place, wishes: dict[str, Any], why: str) -> None:
@@ -210,8 +259,15 @@ def test_a_folder_with_a_job_file_is_taken_as_it_is(place: Place) -> None:
 
 def test_flags_rewrite_the_job_file_of_a_folder_but_not_on_the_disk(place: Place) -> None:
     folder = place(distrenjob_xml=JOB, a_toy="")
-    packed = pack(folder, frames=frameset.parse("9"), settings={"quality": "1"})
-    expected = replace(read_jobfile(JOB), frames=frameset.parse("9"), settings={"scene": "a.toy", "quality": "1"})
+    packed = pack(folder, Wishes(frames=frameset.parse("9"), attempts=7, settings={"quality": "1"}))
+    written = read_jobfile(JOB)
+    assert written.limits.time != Limits().time
+    expected = replace(
+        written,
+        frames=frameset.parse("9"),
+        settings={"scene": "a.toy", "quality": "1"},
+        limits=replace(written.limits, attempts=7),
+    )
     assert packed.spec == expected
     assert packed.spec.extra == ('<note xmlns="urn:elsewhere">kept</note>',)
     assert job_file(packed) == expected
@@ -234,7 +290,7 @@ def test_of_several_scenes_one_must_be_named(place: Place) -> None:
     text = refused(folder, SceneError)
     assert "a.toy, b.toy" in text
     assert "--scene" in text
-    assert pack(folder, scene="b.toy").spec.settings == {"scene": "b.toy"}
+    assert pack(folder, Wishes(scene="b.toy")).spec.settings == {"scene": "b.toy"}
     assert "no scene 'c.toy'" in refused(folder, SceneError, scene="c.toy")
     assert "no scene '../seed/a.toy'" in refused(folder, SceneError, scene="../seed/a.toy")
 
@@ -287,7 +343,7 @@ def test_a_bad_job_file_is_refused_with_its_line(place: Place) -> None:
 
 def test_a_tarball_is_unpacked_for_as_long_as_the_seed_lives(tmp_path: Path) -> None:
     path = tarball(tmp_path / "job.tar", {"distrenjob.xml": JOB, "a.toy": b"", ".hidden": b"1", "sub/x": b"2"})
-    with pack(path, pool="day") as packed:
+    with pack(path, Wishes(pool="day")) as packed:
         assert sorted(packed.files) == [".hidden", "a.toy", "distrenjob.xml", "sub/x"]
         assert packed.spec.pool == "day"
         real = packed.files["sub/x"]
