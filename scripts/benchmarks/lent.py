@@ -17,7 +17,6 @@ from distren.broker.node import Node
 from distren.client.farm import Farm
 
 
-
 def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
     """alpha and the one that is alone are on the farm's broker, beta on another one; all have folders of their own."""
     folder = farm.folder / "lent"

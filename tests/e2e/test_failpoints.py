@@ -26,7 +26,7 @@ _FILL = f'{scripted.WRITE}; cat "$INPUTS/extra.bin" >> "$1.txt"'
 
 
 def visits() -> list[tuple[str, str]]:
-    """Program and point; those of jobs that are handed over are visited in test_moved_jobs.py."""
+    """Program and point; those of jobs that are handed over are visited in test_moves_under_kills.py."""
     found = []
     for number, (name, (programs, _)) in enumerate(POINTS.items()):
         if name.startswith("server.move."):
