@@ -13,7 +13,7 @@ from distren.server.dispatch import Owing
 from distren.server.lifecycle import Lifecycle
 from distren.storage.jobs import Job
 from distren.wire.codec import Message
-from distren.wire.frames import Render
+from distren.wire.frames import Progress, Render
 from distren.wire.jobs import Change
 from distren.wire.moves import Move
 
@@ -28,6 +28,12 @@ class Alone:
 
     def describe(self, connection: Connection, job: int, ids: Iterable[int]) -> Mapping[int, Render]:
         return {}
+
+    def hear(self, events: Iterable[object]) -> None:
+        pass
+
+    def progressed(self, event: Progress) -> None:
+        pass
 
     def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None:
         pass

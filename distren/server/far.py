@@ -14,10 +14,12 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from distren.config import Settings
 from distren.domain.needs import IN_A_CYCLE, Needs
 from distren.domain.states import FRAME_ENDED, FrameState
 from distren.errors import JobFileError
 from distren.federation.receiver import After
+from distren.server import views
 from distren.server.changes import Changed
 from distren.server.federation import Federation
 from distren.server.lifecycle import Lifecycle
@@ -42,6 +44,7 @@ class FarNeeds:
         self,
         state: State,
         federation: Federation,
+        settings: Settings,
         moves: Moves,
         *,
         note: Callable[[Changed], None],
@@ -49,6 +52,8 @@ class FarNeeds:
     ) -> None:
         self._state, self._federation, self._note, self._fetch = state, federation, note, fetch
         self._moves = moves
+        self.hours = settings.needs_limit
+        """for which what a peer lacks, or a peer that is down, is waited for"""
         self._up: set[str] = set()
         self._coming_up: set[str] = set()
         self._probes: list[Probe] = []
@@ -102,8 +107,10 @@ class FarNeeds:
 
         In this order: that a frame is open must not be news to a peer that has found it in a cycle.
         """
+        overdue = None
         if tick:
             self._look_around(connection)
+            overdue = self._give_up(connection)
         news: defaultdict[str, list[WatchedFrame]] = defaultdict(list)
         for one in far.watched(connection):
             shown = _shown(one)
@@ -116,7 +123,7 @@ class FarNeeds:
         for peer, several in news.items():
             for start in range(0, len(several), 1_000):
                 self._federation.send(connection, peer, WatchNews(frames=several[start : start + 1_000]))
-        found = [self._probe(connection, probe) for probe in self._probes]
+        found = [overdue, *(self._probe(connection, probe) for probe in self._probes)]
         return [changed for changed in found if changed is not None]
 
     def committed(self) -> None:
@@ -136,6 +143,19 @@ class FarNeeds:
         for job in far.every(connection).values():
             if job.peer in self._coming_up - self._up:
                 self._watch(connection, job, far.frames_of(connection, job))
+
+    def _give_up(self, connection: Connection) -> Changed | None:
+        """Fail what has been waited for in vain for too long; where its server has it after all, that revives it."""
+        now = self._state.now()
+        lifecycle = Lifecycle(connection, now)
+        for one in far.overdue(connection, now, now - self.hours * 3600):
+            why = UNKNOWN if one.reason == UNKNOWN else ""
+            if not self._federation.is_up(one.peer):
+                since = self._federation.silent_since(one.peer) or one.since
+                why = f"'{one.peer}' is down since {views.clock(since)}" if now - since > self.hours * 3600 else ""
+            if why:
+                lifecycle.fail_far(one.job, one.frame, f"{why}, and it was waited for for {self.hours:g} h")
+        return lifecycle.save()
 
     # -- what peers say ----------------------------------------------------------------------------------------------
 
@@ -179,7 +199,8 @@ class FarNeeds:
         elif news.state == "cancelled":
             lifecycle.cancel(job.job, ids)
         else:
-            far.note(connection, job.job, news.frame, UNKNOWN if news.state == "unknown" else None)
+            reason, heard = (UNKNOWN, None) if news.state == "unknown" else (None, self._state.now())
+            far.note(connection, job.job, news.frame, reason, heard)
 
     def _order(self, connection: Connection, job: FarJob, frame: int, result: Blob) -> None:
         """Have the result fetched; with it the frame is done."""

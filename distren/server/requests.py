@@ -101,6 +101,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         blocked = [stored.frame.id for stored in found if stored.frame.state is FrameState.BLOCKED]
         waits = dependencies.waits(connection, message.job, blocked)
         away = far.every(connection) if waits else {}
+        notes = far.notes(connection) if away else {}
         again = [one.frame.id for one in found if one.frame.reason and one.frame.state not in FRAME_ENDED]
         tried = attempt_rows.last_trouble(connection, message.job, again)
         named = groups.load(connection, message.job, {one.group for one in found if one.group is not None})
@@ -108,7 +109,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         views.frame_info(
             stored,
             state.progress,
-            waits=_waits(state, stored, waits.get(stored.frame.id), away),
+            waits=_waits(state, stored, waits.get(stored.frame.id), away, notes),
             group=None if stored.group is None else named[stored.group],
             tried=tried.get(stored.frame.id),
         )
@@ -117,12 +118,14 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
     return wire.Frames(frames=shown, more=len(found) > message.limit)
 
 
-def _waits(state: State, stored: Stored, need: Key | None, away: Mapping[int, FarJob]) -> str | None:
+def _waits(
+    state: State, stored: Stored, need: Key | None, away: Mapping[int, FarJob], notes: Mapping[Key, str]
+) -> str | None:
     """What a blocked frame waits for; where that is at another server, also what keeps it there."""
     if need is None or need[0] not in away:
         return views.waits(state.name, stored, need)
     job = away[need[0]]
-    trouble = state.lending.trouble(job.peer)
+    trouble = state.lending.trouble(job.peer) or notes.get(need, "")
     waits = views.waits(job.peer, stored, (job.of_job, need[1]))
     return f"{waits}: {trouble}" if trouble else waits
 

@@ -25,12 +25,17 @@ from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
 from distren.wire.codec import Message
+from distren.wire.frames import Progress
 from distren.wire.jobs import Change, JobInfo
 from distren.wire.moves import Move
 
 
 class Lending(dispatch.Lending, Protocol):
     """What the turns ask of lending; see server/lending.py."""
+
+    def hear(self, events: Iterable[object]) -> None: ...
+
+    def progressed(self, event: Progress) -> None: ...
 
     def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None: ...
 

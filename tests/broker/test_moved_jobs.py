@@ -11,17 +11,16 @@ from pathlib import Path
 import pytest
 from brokers import Broker
 from hands import Hands, result_of, submit
-from sites import PATIENCE, Site, associate, site, until
+from sites import PATIENCE, Site, Two, associate, site, until
 
 from distren.broker.management import Management
 from distren.domain import frameset
 from distren.domain.needs import Needs
 from distren.errors import Conflict, JobFileError, NotFound
-from distren.federation import health, sender
-from distren.server import federation, greetings
+from distren.federation import health
 from distren.wire.jobs import FrameInfo, JobInfo
 
-Two = tuple[Site, Site]
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +33,6 @@ def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, management: Ma
     ):
         associate(alpha, beta)
         yield alpha, beta
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes a quarter of a minute takes a second."""
-    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
-    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
-    monkeypatch.setattr(health, "DOWN_AFTER", 30.0)
 
 
 def move(at: Site, job: int, to: Site) -> int:
