@@ -162,7 +162,8 @@ class Moves:
         if message.action not in _KEEPING or message.frames is not None:
             raise Conflict(f"job {move.job} is {self.why(move.job)}: 'distren resume {move.job}' keeps it here")
         rows.forget(connection, move.job)
-        self._stale = True
+        self._under_way = {job: one for job, one in self._under_way.items() if job != move.job}
+        self._stale = True  # it is looked at again, should this not be committed
 
     # -- in the turn's transaction -----------------------------------------------------------------------------------
 
