@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests share `brokers`, and are
 
 import brokers
 
-pytest_plugins = ["databases"]
+pytest_plugins = ["databases", "sites"]
 hypothesis.settings.register_profile("distren", deadline=None)  # how long an example takes is the machine's load
 hypothesis.settings.load_profile("distren")
 

@@ -27,9 +27,10 @@ from distren.renderers import registry
 from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
-from distren.wire.frames import Quarantine, Render, ReportWanted, Stop
+from distren.wire.frames import Quarantine, ReadLog, Render, ReportWanted, Stop
 from distren.worker import checkpoints, limits, process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
+from distren.worker.followers import Followers
 from distren.worker.hand import Ending, Hand, Holding, Stage
 from distren.worker.intake import Intake
 from distren.worker.limits import size
@@ -169,6 +170,7 @@ class Worker:
         self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
         self._places = Places()
+        self._followers = Followers(lines.results)
         tools = Tools(
             skills=found,
             cache=inputs,
@@ -176,6 +178,7 @@ class Worker:
             sandbox=self._sandbox,
             bounds=limits.configured(self._settings, Machine().memory),
             places=self._places,
+            followers=self._followers,
         )
         self._slots = Slots(self._hand, self._intake, self._results, tools, on_change=self._changed)
         self._card = reports.Card(
@@ -192,6 +195,7 @@ class Worker:
         mailbox.on(Stop, self._called_off)
         mailbox.on(Quarantine, self._quarantined)
         mailbox.on(ReportWanted, lambda delivery, message: self._orders.put(_Order.REPORT))
+        mailbox.on(ReadLog, self._followers.answer)
         mailbox.on(wire_blobs.Read, self._holder.answer)
         mailbox.on(wire_blobs.Wanted, results.on_wanted)
         mailbox.on(wire_blobs.Stored, results.on_stored)
@@ -281,6 +285,7 @@ class Worker:
 
     def _tick(self, now: float) -> None:
         self._results.tick()
+        self._followers.tick()
         self._places.tick(scarce=self._admission.is_scarce)
         rendering = self._rendering()
         for holding in rendering:
