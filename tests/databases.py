@@ -98,6 +98,7 @@ def postgresql_url(postgresql: str) -> Iterator[str]:
     admin = open_engine(postgresql)
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()  # a test may kill the server, and with it what connections are open
     yield postgresql.replace("/postgres?", f"/{name}?")
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")

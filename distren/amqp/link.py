@@ -416,9 +416,9 @@ class Link:
 
     def _refused(self, message: Outgoing) -> None:
         """The broker has not taken a message; a queue that is to be made again comes with the next connection."""
-        channel = self._usable()
-        if channel is not None and self._standing.refused(message.exchange, message.key):
-            channel.connection.close()
+        connection = self._connection
+        if connection is not None and connection.is_open and self._standing.refused(message.exchange, message.key):
+            connection.cut("a queue takes nothing")
 
     def _all_sent(self) -> bool:
         return not self._orders and self._publisher.is_idle
