@@ -300,6 +300,9 @@ class Worker:
             self._intake.give_back(delivery)
 
     def _report(self) -> None:
+        if self._lines.results.blocked is not None:
+            self._reported = (-1, -1)  # a report would wait, and be of yesterday: there is one soon after the alarm
+            return
         slots, places = self._slots.count, self._intake.room
         self._reported = (slots, places)
         held = self._hand.holdings()
