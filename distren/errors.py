@@ -15,6 +15,7 @@
     ├── JobFailed                7   the job ended, but not with every frame done
     ├── Conflict                 8   the name is taken, or the thing is already running
     ├── OutputError              9   a file or folder can not be written
+    │   └── DatabaseDamaged          a database that can not be read any more
     ├── RendererUnavailable      10  no worker, or not this machine, can run the renderer
     ├── NoAnswer                 11  the server did not answer in time
     ├── SchemaError              12  the database has a schema that this version does not know
@@ -92,6 +93,10 @@ class Conflict(DistrenError):
 
 class OutputError(DistrenError):
     exit_code = 9
+
+
+class DatabaseDamaged(OutputError):
+    pass
 
 
 class RendererUnavailable(DistrenError):

@@ -17,7 +17,7 @@ from distren import failpoints
 from distren.amqp.link import Delivery, Link
 from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import CONTROL, DEAD, DEFAULT, MARK, REPORTS, REQUESTS, RESULTS
-from distren.errors import DecodeError, DistrenError, OutputError
+from distren.errors import DatabaseDamaged, DecodeError, DistrenError, OutputError
 from distren.server import requests
 from distren.server.changes import Changed
 from distren.server.errands import Errands
@@ -125,6 +125,11 @@ class Acting:
 
         self._publishing.count(MARK, counted)
 
+    def queue_replaced(self, queue: str) -> None:
+        """A queue could not be used any more and has been made again, empty. Runs in a link's thread."""
+        self._turns.queue_is_new(queue)
+        self._wake()
+
     def settle(self) -> None:
         """Before an orderly end: what the broker has confirmed leaves the outbox."""
         with self._state.engine.begin() as connection:
@@ -145,7 +150,7 @@ class Acting:
         return 0.0 if self._turns.wanted else max(min(due), 0.0)
 
     def turn(self, deliveries: Sequence[Delivery]) -> None:
-        """Deal with all that has arrived, and with what is due. Raises Deposed.
+        """Deal with all that has arrived, and with what is due. Raises Deposed and DatabaseDamaged.
 
         While disk or database take nothing, requests are answered all the same, and the rest waits.
         """
@@ -284,14 +289,16 @@ class Acting:
         return answered
 
     def answer(self, message: Message, seed: Seed | DistrenError | None = None) -> Message:
-        """The reply to a client or a peer; whatever goes wrong is the reply, in one line. Raises Deposed.
+        """The reply to a client or a peer; whatever goes wrong is the reply, in one line.
+
+        Raises what ends this process: Deposed and DatabaseDamaged.
 
         `seed` is what was found out about that of a submission, None where nobody has looked at it yet.
         """
         self._turns.wanted = True
         try:
             return requests.answer(self._state, message, seed)
-        except Deposed:
+        except (Deposed, DatabaseDamaged):
             raise
         except DistrenError as error:
             return problem(error)

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from distren.errors import OutputError, SettingsError
+from distren.storage import damage
 
 _BUSY = 10_000
 """ms that a transaction waits for another process's"""
@@ -21,6 +22,8 @@ _POSTGRESQL = {"options": "-c idle_in_transaction_session_timeout=5000"}
 
 def open_engine(url: str) -> Engine:
     """An engine for `url`; the folder of an SQLite file is made. Raises SettingsError and OutputError.
+
+    Wherever the database turns out to be damaged, what was asked of it raises DatabaseDamaged.
 
     SQLite: write-ahead log, full synchronous (a commit survives a power cut), foreign keys on, and every transaction
     begins IMMEDIATE: one that read first and then wanted to write would be refused when another writer came between.
@@ -35,6 +38,7 @@ def open_engine(url: str) -> Engine:
             f"the database URL can not be used ({error}): write sqlite:///FILE or postgresql://user@host/name"
             " (which needs the extra 'distren[postgresql]')"
         ) from error
+    damage.watch(engine)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
             try:
