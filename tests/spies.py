@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pika
+import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from sites import Site, until
 from sqlalchemy import Connection
 
 from distren.amqp.peers import OUTBOUND
 from distren.federation import receiver
+from distren.server.federation import Federation
 from distren.wire.jobs import ShowJob
 
 Message = tuple[bytes, pika.BasicProperties]
@@ -20,9 +22,22 @@ Message = tuple[bytes, pika.BasicProperties]
 class Ear:
     """Notes the numbers that a site is sent; it commits them to nothing but memory."""
 
-    def __init__(self, at: Site) -> None:
+    def __init__(self, at: Site | None = None) -> None:
         self.heard: list[int] = []
-        at.server.federation.on(ShowJob, self._hear)
+        if at is not None:
+            at.server.federation.on(ShowJob, self._hear)
+
+    @classmethod
+    def from_the_start(cls, monkeypatch: pytest.MonkeyPatch) -> Ear:
+        """Of a server that is started next."""
+        ear, start = cls(), Federation.start
+
+        def start_listening(federation: Federation) -> None:
+            federation.on(ShowJob, ear._hear)
+            start(federation)
+
+        monkeypatch.setattr(Federation, "start", start_listening)
+        return ear
 
     def _hear(self, connection: Connection, peer: str, message: ShowJob) -> receiver.After:
         return lambda: self.heard.append(message.job)

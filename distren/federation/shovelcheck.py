@@ -31,7 +31,7 @@ def check(management: Management, broker_url: str, own: str, peer: Peer) -> str:
             management.put_shovel(shovel, name, definition)
             trouble = trouble or f"the shovel {shovel} was missing"
         elif one.get("state") == "terminated":
-            reason = str(one.get("reason", "no reason given")).strip('<>"')[:300]
+            reason = " ".join(str(one.get("reason", "no reason given")).split()).strip('<>"')[:300]
             _restart(management, broker_url, own, peer, shovel, reason)
             trouble = trouble or f"the shovel {shovel} stopped: {reason}"
         elif one.get("state") != "running":

@@ -17,7 +17,7 @@ from distren import failpoints
 from distren.amqp.link import Delivery, Link
 from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import CONTROL, DEAD, DEFAULT, MARK, REPORTS, REQUESTS, RESULTS
-from distren.errors import DecodeError, DistrenError, OutputError
+from distren.errors import DatabaseDamaged, DecodeError, DistrenError, OutputError
 from distren.server import requests
 from distren.server.changes import Changed
 from distren.server.errands import Errands
@@ -101,6 +101,11 @@ class Acting:
         """Peers have changed something, or there is news of them that a turn has to deal with. Any thread may call."""
         self._turns.note(changed)
 
+    def progressed(self, event: Progress) -> None:
+        """An attempt at a frame of ours has come so far, here or at a peer."""
+        self._state.progress[event.job, event.frame] = event.percent
+        self._news.progress(event)
+
     def resume(self) -> None:
         """Take up what an earlier process left, and ask the workers who is there."""
         self._turns.resume()
@@ -119,6 +124,11 @@ class Acting:
                 self._wake()
 
         self._publishing.count(MARK, counted)
+
+    def queue_replaced(self, queue: str) -> None:
+        """A queue could not be used any more and has been made again, empty. Runs in a link's thread."""
+        self._turns.queue_is_new(queue)
+        self._wake()
 
     def settle(self) -> None:
         """Before an orderly end: what the broker has confirmed leaves the outbox."""
@@ -140,7 +150,7 @@ class Acting:
         return 0.0 if self._turns.wanted else max(min(due), 0.0)
 
     def turn(self, deliveries: Sequence[Delivery]) -> None:
-        """Deal with all that has arrived, and with what is due. Raises Deposed.
+        """Deal with all that has arrived, and with what is due. Raises Deposed and DatabaseDamaged.
 
         While disk or database take nothing, requests are answered all the same, and the rest waits.
         """
@@ -195,8 +205,8 @@ class Acting:
             case Started() | Failed():
                 batch.add(delivery, message)
             case Progress():
-                self._state.progress[message.job, message.frame] = message.percent
-                self._news.progress(message)
+                self.progressed(message)
+                self._state.lending.progressed(message)
             case Report():
                 self._hear(message)
             case Render() if delivery.queue == DEAD:
@@ -279,14 +289,16 @@ class Acting:
         return answered
 
     def answer(self, message: Message, seed: Seed | DistrenError | None = None) -> Message:
-        """The reply to a client or a peer; whatever goes wrong is the reply, in one line. Raises Deposed.
+        """The reply to a client or a peer; whatever goes wrong is the reply, in one line.
+
+        Raises what ends this process: Deposed and DatabaseDamaged.
 
         `seed` is what was found out about that of a submission, None where nobody has looked at it yet.
         """
         self._turns.wanted = True
         try:
             return requests.answer(self._state, message, seed)
-        except Deposed:
+        except (Deposed, DatabaseDamaged):
             raise
         except DistrenError as error:
             return problem(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,44 +13,29 @@ from distren.config import Limits
 from distren.domain.job import Blob
 from distren.domain.needs import Needs
 from distren.server import dispatch, views
-from distren.server.alone import Alone
+from distren.server.alone import Alone, AtHome
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
 from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
+from distren.server.rates import Rates
 from distren.server.ward import Ward
 from distren.server.waterline import Waterline
 from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
+from distren.wire.codec import Message
+from distren.wire.frames import Progress
 from distren.wire.jobs import Change, JobInfo
-
-_RATE_OVER = 10.0
-"""seconds over which a job's speed is measured"""
-
-
-class Rates:
-    """How many frames of each job became done lately."""
-
-    def __init__(self) -> None:
-        self._done: dict[int, deque[tuple[float, int]]] = {}
-
-    def count(self, job: int, frames: int, now: float) -> None:
-        self._done.setdefault(job, deque()).append((now, frames))
-
-    def of(self, job: int, now: float) -> float:
-        """Frames per second."""
-        recent = self._done.get(job)
-        while recent and now - recent[0][0] > _RATE_OVER:
-            recent.popleft()
-        if not recent:
-            self._done.pop(job, None)
-            return 0.0
-        return sum(count for _, count in recent) / max(now - recent[0][0], 1.0)
+from distren.wire.moves import Move
 
 
 class Lending(dispatch.Lending, Protocol):
     """What the turns ask of lending; see server/lending.py."""
+
+    def hear(self, events: Iterable[object]) -> None: ...
+
+    def progressed(self, event: Progress) -> None: ...
 
     def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None: ...
 
@@ -64,6 +48,18 @@ class Lending(dispatch.Lending, Protocol):
     def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]: ...
 
     def trouble(self, peer: str) -> str: ...
+
+
+class Moves(Protocol):
+    """What is asked about jobs that are handed over to peers; see server/moves.py."""
+
+    def forward(self, job: int) -> Message | None: ...
+
+    def move(self, message: Move) -> Message: ...
+
+    def check_change(self, connection: Connection, message: Change) -> None: ...
+
+    def why(self, job: int) -> str: ...
 
 
 @dataclass
@@ -94,6 +90,7 @@ class State:
     steady: Callable[[], float] = time.monotonic
     opened: float = field(default_factory=time.monotonic)
     lending: Lending = field(default_factory=Alone)
+    moves: Moves = field(default_factory=AtHome)
     sweeping: bool = True
 
     def job_info(self, job: Job) -> JobInfo:
@@ -102,6 +99,8 @@ class State:
 
     def why_waiting(self, job: Job) -> str:
         """One line on what keeps a job from going on; not to be asked within a transaction."""
+        if leaving := self.moves.why(job.id):
+            return leaving
         now = self.steady()
         starving: list[int] = []
         if idle := views.idle_lanes(job, self.fleet, now):

@@ -67,12 +67,12 @@ def test_a_message_that_comes_to_nothing_is_undone_and_holds_up_no_other(two: Tw
     assert seen == kept == [1, 3]
 
 
-def test_a_server_that_is_away_gets_everything_when_it_is_back(two: Two) -> None:
+def test_a_server_that_is_away_gets_everything_when_it_is_back(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     alpha, beta = two
     beta.stop()
     say(alpha, beta, range(300))
+    ear = Ear.from_the_start(monkeypatch)
     beta.start()
-    ear = Ear(beta)
     until(lambda: len(ear.heard) >= 300)
     say(alpha, beta, range(300, 301))
     until(lambda: ear.heard[-1] == 300)

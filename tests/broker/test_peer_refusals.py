@@ -104,7 +104,7 @@ def test_a_peer_that_can_not_be_reached_is_named_on_both_sides_and_gets_all_late
         say(beta, alpha, range(20))
         until(lambda: says(beta, alpha, "does its broker reach this one?"))
         if fault == "cut":  # a black hole says nothing until the shovel's heartbeat is missed
-            until(lambda: says(alpha, beta, f"no broker answers at amqp://{beta.peer_vhost(alpha.name)}@127.0.0.1:"))
+            until(lambda: says(alpha, beta, "no broker answers at amqp://127.0.0.1:"))
         with alpha.farm(at=beta.name) as farm, pytest.raises(NoAnswer, match=f"'{beta.name}' is down since"):
             list(farm.jobs())
         assert (ears[0].heard, ears[1].heard) == ([], [])

@@ -18,8 +18,8 @@ WASTE = 0.15
 """share of the frames that may be rendered in vain at most: what a silent peer has is rendered elsewhere as well"""
 _BEFORE = 2.0
 """seconds before a fault in which a frame may have ended whose result had not reached the owner of its job"""
-_SILENT = 45.0
-"""seconds after which a silent peer's frames are rendered elsewhere"""
+_AGAIN_WITHIN = 120.0
+"""seconds from a kill until frames run again: what a peer has may be out of reach, and it counts as silent after 45"""
 _AFTER = {
     Kind.KILL_WORKER: 0.5,
     Kind.KILL_BROKER: 30.0,
@@ -35,8 +35,7 @@ _AFTER = {
 
 def judge(evidence: Evidence) -> Verdict:
     """Apply every rule."""
-    hands = in_hand(evidence)
-    return checker.judge(evidence, hands=hands, waste=WASTE)
+    return checker.judge(evidence, hands=in_hand(evidence), waste=WASTE, again_within=_AGAIN_WITHIN)
 
 
 def in_hand(evidence: Evidence) -> dict[Key, int]:

@@ -47,7 +47,7 @@ class PeersDisturber(Disturber):
                 site.kill_broker()
                 site.start_broker()
         else:
-            (site.server if fault.worker is None else site.workers[fault.worker - 1]).kill()
+            (site.servers[0] if fault.worker is None else site.workers[fault.worker - 1]).kill()
 
     def _strike_line(self, fault: Fault, source: str, target: str) -> None:
         line = self._sites.shape.line(source, target)
