@@ -31,6 +31,7 @@ from distren.server.blobs import BlobDesk
 from distren.server.greetings import Greetings
 from distren.server.state import State
 from distren.storage import identity
+from distren.storage import jobs as job_rows
 from distren.storage import peers as rows
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
@@ -319,7 +320,9 @@ class Federation:
             message = decode(one.delivery.body)
             if isinstance(message, Submit):
                 with self._state.engine.begin() as connection:
-                    self.check_quota(connection, one.member.name)
+                    # One that is here already is asked for again, as the answer was lost.
+                    if job_rows.by_key(connection, message.key) is None:
+                        self.check_quota(connection, one.member.name)
         except DistrenError as error:
             log.warning("a peer's request is refused: %s", error, extra={"peer": one.member.name})
             reply: Message = problem(error)
