@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Frame
@@ -17,9 +17,9 @@ from distren.errors import NotFound
 from distren.server import consequences
 from distren.server.consequences import Move
 from distren.storage import attempts as attempt_rows
+from distren.storage import dependencies, mass
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
-from distren.storage import mass
 from distren.storage.attempts import AttemptRecord
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
@@ -52,6 +52,7 @@ class Changes:
         self._changed_jobs: dict[int, None] = {}
         self._gave_files: set[int] = set()
         self._moved: defaultdict[int, Counter[FrameState]] = defaultdict(Counter)
+        self._parts: list[tuple[int, ColumnElement[bool], bool]] = []
         self._retries: list[float] = []
         self._finished: Counter[str] = Counter()
 
@@ -99,11 +100,20 @@ class Changes:
         self._jobs[job] = replace(record, state=state, ended=ended)
         self._changed_jobs[job] = None
 
-    def _moved_all(self, job: int, before: Mapping[FrameState, int], after: Mapping[FrameState, int | None]) -> None:
+    def _moved_many(
+        self,
+        job: int,
+        part: ColumnElement[bool],
+        before: Mapping[FrameState, int],
+        after: Mapping[FrameState, int | None],
+    ) -> None:
         """Note that many frames of a job were changed in the database itself: how many were in which state, and are.
 
-        None is for the rest. None of these frames has been loaded.
+        None is for the rest. `part` chooses them; none of these frames has been loaded.
         """
+        if not before:
+            return
+        self._parts.append((job, part, FrameState.CANCELLED in after))
         rest = sum(before.values()) - sum(count for count in after.values() if count is not None)
         for state, count in before.items():
             self._moved[job][state] -= count
@@ -138,12 +148,15 @@ class Changes:
         frame_rows.save(self._connection, [self._frames[key] for key in fresh])
         self._written.update((key, self._frames[key]) for key in fresh)
 
-    def settle(self, job: int) -> None:
-        """A new job: what its frames need may have failed long ago."""
-        for page in frame_rows.pages(self._connection, job):
-            keys = [(job, stored.frame.id) for stored in page if stored.frame.state is FrameState.BLOCKED]
-            moves = [Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=False) for key in keys]
-            self._follow_from(moves)
+    def settle(self, job: int, after: int, last: int) -> None:
+        """What blocked frames of a job need may have failed long ago: those with ids above `after`, up to `last`."""
+        self._write_frames()
+        self._follow_from(
+            [
+                Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=self.job(job).needed)
+                for key in dependencies.waiting_in_vain(self._connection, job, after, last)
+            ]
+        )
 
     def _follow(self) -> None:
         """Let the frames that need the changed ones follow, until nothing more changes."""
@@ -153,23 +166,19 @@ class Changes:
             self._follow_from(moves)
 
     def _follow_moved(self) -> None:
-        """Let frames follow those that were changed in the database itself: of other jobs, or that wait in vain now."""
-        for job in list(self._moved):
+        """Let frames of other jobs follow those that were changed in the database itself."""
+        for job, part, broken in self._parts:
+            if not self.job(job).needed:
+                continue
             self._write_frames()
-            broken = self._moved[job][FrameState.CANCELLED] > 0
             states = [FrameState.CANCELLED] if broken else [FrameState.READY, FrameState.BLOCKED]
-            before, after = (
-                (FrameState.READY, FrameState.CANCELLED) if broken else (FrameState.CANCELLED, FrameState.READY)
-            )
+            before, after = FrameState.READY, FrameState.CANCELLED
+            if not broken:
+                before, after = after, before
             moves = [
                 Move(key=key, before=before, after=after, needed=True)
-                for key in mass.needed_elsewhere(self._connection, job, states)
+                for key in mass.needed_elsewhere(self._connection, job, part, states)
             ]
-            if not broken:
-                moves += [
-                    Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=self.job(job).needed)
-                    for key in mass.waiting_in_vain(self._connection, job)
-                ]
             if moves:
                 self._follow_from(moves)
                 self._follow()

@@ -80,6 +80,7 @@ class Server:
                                 waterline=Waterline(store.folder),
                                 database=mark,
                                 kills=self._settings.kills,
+                                keep_unused=self._settings.keep_unused * 3_600.0,
                                 limits=self._settings.limits,
                             ),
                         )
@@ -177,11 +178,11 @@ class Server:
         self._inbox = queue.SimpleQueue()
         self._consuming = self._link(f"server {name} (requests, results)")
         self._publishing = self._link(f"server {name} (frames, replies)")
-        examiner = Examiner(self._settings.blobs, state.limits)
+        examiner = Examiner(state.store, state.limits)
         examiner.start()
         stack.callback(examiner.close)
-        state.examine = examiner.examine
         acting = Acting(state, self._consuming, self._publishing, wake=self._wake, examiner=examiner)
+        stack.callback(acting.close)
         self._publishing.on_up = acting.connected
         for link in (self._consuming, self._publishing):
             link.start()
@@ -209,7 +210,7 @@ class Server:
             state,
             self._settings,
             self._broker_url,
-            answer=acting.answer,
+            ask=acting.ask,
             wake=lambda: inbox.put(None),
             on_client=errands.bring,
             on_news=errands.tell_news,

@@ -11,20 +11,19 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 
 from distren.config import Limits
-from distren.domain.job import Blob
 from distren.domain.needs import Needs
 from distren.server import dispatch, views
 from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
-from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
 from distren.server.ward import Ward
 from distren.server.waterline import Waterline
 from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
-from distren.wire.jobs import Change, JobInfo
+from distren.wire.frames import Stop
+from distren.wire.jobs import JobInfo
 
 _RATE_OVER = 10.0
 """seconds over which a job's speed is measured"""
@@ -71,9 +70,10 @@ class State:
     """`now` is the wall clock, `steady` one that never jumps; both in seconds.
 
     `database` is the mark of the database (storage/identity.py), `kills` how many workers a frame may end before it
-    fails. `changed` collects what transactions changed until it
-    is told to listeners; `rearrange` is called after a change that makes frames in queues stand there wrongly; `opened`
-    is the steady time of the start; `sweeping`: something may be left of deleted jobs.
+    fails. `changed` collects what transactions changed until it is told to listeners; `rearrange` is called after a
+    change that makes frames in queues stand there wrongly, with what workers have to stop; `opened` is the steady time
+    of the start; `sweeping`: something may be left of deleted jobs; `arriving`: the jobs that are being written;
+    `keep_unused`: seconds that blobs stay which no job names.
     """
 
     name: str
@@ -82,9 +82,9 @@ class State:
     waterline: Waterline
     database: str = ""
     limits: Limits = field(default_factory=Limits)
-    examine: Callable[[Blob], Seed] | None = None
     kills: int = 3
-    rearrange: Callable[[Change], None] = lambda _: None
+    keep_unused: float = 86_400.0
+    rearrange: Callable[[Stop | None], None] = lambda _: None
     ward: Ward = field(init=False)
     fleet: Fleet = field(default_factory=Fleet)
     rates: Rates = field(default_factory=Rates)
@@ -95,6 +95,7 @@ class State:
     opened: float = field(default_factory=time.monotonic)
     lending: Lending = field(default_factory=Alone)
     sweeping: bool = True
+    arriving: set[int] = field(default_factory=set)
 
     def job_info(self, job: Job) -> JobInfo:
         """The job as a client sees it."""

@@ -28,6 +28,8 @@ class Waterline:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "waterline"
         self._term = self._job = 0
+        self.restored = False
+        """whether the database was found to be an older copy when this term began"""
 
     def begin(self, connection: Connection, term: int) -> int:
         """The term that begins, given the number that the database would give it.
@@ -36,7 +38,7 @@ class Waterline:
         all that were ever given out. Belongs into the transaction that begins the term.
         """
         known = self._read()
-        restored = known.get("term", 0) >= term
+        self.restored = restored = known.get("term", 0) >= term
         if restored:
             log.warning(
                 "the database is an older copy: jobs that came after it are unknown, and new ones get numbers from %d",

@@ -16,62 +16,64 @@ from distren.errors import NotFound
 from distren.storage.tables import dependencies, frames, jobs
 
 Key = tuple[int, int]
-_ROWS = 10_000
 _AT_ONCE = 5_000  # well below the number of parameters that a statement may have
 BROKEN = (FrameState.FAILED, FrameState.CANCELLED)
 _needed = frames.alias("needed")
 _IS_NEEDED = and_(_needed.c.job == dependencies.c.of_job, _needed.c.id == dependencies.c.of_frame)
 
 
-def add(connection: Connection, job: int, rules: Iterable[Needs]) -> int:
-    """Write what the frames of a new job need; frames that have to wait become blocked. Returns how many these are.
+def prepare(connection: Connection, job: int, rules: Iterable[Needs]) -> None:
+    """Before the needs of a new job are written: what becomes of the frames that it needs is followed from now on.
 
-    Raises NotFound where a frame that is needed is not there. A job can not need a later one, so jobs form no cycle.
+    Raises NotFound where there is no such job. A job can not need a later one, so jobs form no cycle.
     """
+    of_jobs = {rule.job for rule in rules}
+    for of_job in of_jobs:
+        if of_job is not None and (of_job >= job or _is_deleted(connection, of_job)):
+            raise NotFound(f"a frame needs frames of job {of_job}, but there is no job {of_job}")
+    connection.execute(
+        update(jobs).where(jobs.c.id.in_([job if of_job is None else of_job for of_job in of_jobs])).values(needed=1)
+    )
+
+
+def rows(job: int, rule: Needs) -> Iterator[dict[str, int]]:
+    """The rows that a rule of a job stands for."""
+    of_job = job if rule.job is None else rule.job
+    return ({"job": job, "frame": frame, "of_job": of_job, "of_frame": needed} for frame, needed in rule)
+
+
+def add(connection: Connection, part: Sequence[dict[str, int]]) -> None:
+    """Write rows; those that are there already stay."""
     insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
-    statement = insert(dependencies).on_conflict_do_nothing()
-    for rule in rules:
-        of_job = job if rule.job is None else rule.job
-        if rule.job is not None and (rule.job >= job or _is_deleted(connection, rule.job)):
-            raise NotFound(f"a frame needs frames of job {rule.job}, but there is no job {rule.job}")
-        rows = ({"job": job, "frame": frame, "of_job": of_job, "of_frame": needed} for frame, needed in rule)
-        for part in _batches(rows):
-            connection.execute(statement, part)
-    _check_there(connection, job)
-    _count(connection, job)
-    used = select(dependencies.c.of_job).where(dependencies.c.job == job)
-    connection.execute(update(jobs).where(jobs.c.id.in_(used)).values(needed=1))
-    blocked = select(func.count()).where(frames.c.job == job, frames.c.state == FrameState.BLOCKED)
-    return connection.execute(blocked).scalar_one()
+    connection.execute(insert(dependencies).on_conflict_do_nothing(), part)
+
+
+def page(connection: Connection, job: int, after: int, most: int) -> int | None:
+    """The last of the frames above `after` that need about `most` frames together; None where none needs any."""
+    of_job = select(dependencies.c.frame).where(dependencies.c.job == job, dependencies.c.frame > after)
+    some = of_job.order_by(dependencies.c.frame).limit(most).subquery()
+    last: int | None = connection.execute(select(func.max(some.c.frame))).scalar()
+    return last
 
 
 def _is_deleted(connection: Connection, job: int) -> bool:
     return connection.execute(select(jobs.c.deleted).where(jobs.c.id == job)).scalar() is not None
 
 
-def open_jobs_needing(connection: Connection, job: int) -> int | None:
-    """A job that has not ended, and that needs frames of this one; None where there is none."""
+def open_job_needing(connection: Connection, job: int, arriving: Collection[int]) -> int | None:
+    """A job that has not ended, or is one of those `arriving`, and needs frames of this one; None where none does."""
     needing = select(dependencies.c.job).where(dependencies.c.of_job == job, dependencies.c.job != job).distinct()
-    query = select(jobs.c.id).where(jobs.c.id.in_(needing), jobs.c.state.not_in(JOB_ENDED), jobs.c.deleted.is_(None))
+    is_open = and_(jobs.c.state.not_in(JOB_ENDED), jobs.c.deleted.is_(None))
+    query = select(jobs.c.id).where(jobs.c.id.in_(needing), or_(is_open, jobs.c.id.in_(arriving)))
     number: int | None = connection.execute(query.order_by(jobs.c.id).limit(1)).scalar()
     return number
 
 
-def _batches(rows: Iterator[dict[str, int]]) -> Iterator[list[dict[str, int]]]:
-    part: list[dict[str, int]] = []
-    for row in rows:
-        part.append(row)
-        if len(part) == _ROWS:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _check_there(connection: Connection, job: int) -> None:
+def check_there(connection: Connection, job: int, after: int, last: int) -> None:
+    """Raise NotFound where one of these frames, above `after` and up to `last`, needs one that is not there."""
     query = (
         select(dependencies.c.frame, dependencies.c.of_job, dependencies.c.of_frame)
-        .where(dependencies.c.job == job, ~exists().where(_IS_NEEDED))
+        .where(*_within(job, after, last), ~exists().where(_IS_NEEDED))
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
@@ -81,13 +83,13 @@ def _check_there(connection: Connection, job: int) -> None:
         )
 
 
-def _count(connection: Connection, job: int) -> None:
-    """Set what each frame needs and waits for, and block those that wait."""
+def count(connection: Connection, job: int, after: int, last: int) -> None:
+    """Set what each of these frames needs and waits for, and block those that wait."""
     waiting = case((_needed.c.state == FrameState.DONE, 0), else_=1)
     counted = (
         select(dependencies.c.frame, func.count().label("needs"), func.sum(waiting).label("waits_for"))
         .join(_needed, _IS_NEEDED)
-        .where(dependencies.c.job == job)
+        .where(*_within(job, after, last))
         .group_by(dependencies.c.frame)
         .subquery()
     )
@@ -100,6 +102,23 @@ def _count(connection: Connection, job: int) -> None:
             state=case((counted.c.waits_for > 0, FrameState.BLOCKED), else_=frames.c.state),
         )
     )
+
+
+def waiting_in_vain(connection: Connection, job: int, after: int, last: int) -> list[Key]:
+    """Those of these frames that are blocked, and need a frame which has failed, was called off, or is gone."""
+    query = (
+        select(dependencies.c.frame)
+        .join(frames, (frames.c.job == dependencies.c.job) & (frames.c.id == dependencies.c.frame))
+        .outerjoin(_needed, _IS_NEEDED)
+        .where(*_within(job, after, last), frames.c.state == FrameState.BLOCKED)
+        .where(_needed.c.state.in_(BROKEN) | _needed.c.id.is_(None))
+        .distinct()
+    )
+    return [(job, frame) for frame in connection.execute(query).scalars()]
+
+
+def _within(job: int, after: int, last: int) -> tuple[ColumnElement[bool], ...]:
+    return dependencies.c.job == job, dependencies.c.frame > after, dependencies.c.frame <= last
 
 
 def dependents(connection: Connection, keys: Collection[Key]) -> dict[Key, int]:

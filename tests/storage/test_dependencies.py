@@ -56,12 +56,10 @@ class Chained(Farm):
         self.apply(*(failed(one.job, one.frame, issue=one.issue, name=token(), permanent=True) for one in renders))
 
     def retry(self, job: int, frames: str | None = None) -> None:
-        ranges = None if frames is None else frameset.parse(frames).ranges
-        self.change(lambda lifecycle: lifecycle.retry(job, ranges))
+        self.change_many(job, "retry", frames)
 
     def cancel(self, job: int, frames: str | None = None) -> None:
-        ranges = None if frames is None else frameset.parse(frames).ranges
-        self.change(lambda lifecycle: lifecycle.cancel(job, ranges))
+        self.change_many(job, "cancel", frames)
 
     def reason(self, job: int, frame: int) -> str | None:
         return self.frame(job, frame).frame.reason

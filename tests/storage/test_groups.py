@@ -13,7 +13,7 @@ from distren.domain.job import JobSpec
 from distren.domain.states import FrameState
 from distren.server import views
 from distren.storage import frames as frame_rows
-from distren.storage import jobs as job_rows
+from distren.storage import newjobs
 from distren.wire.frames import Report
 from tests.storage.test_lifecycle import BLOB, Farm, token
 
@@ -34,7 +34,7 @@ def add(farm: Farm, frames: str | None, *groups: Group, **more: object) -> int:
         **more,  # type: ignore[arg-type]
     )
     with farm.engine.begin() as connection:
-        return job_rows.add(connection, spec, key=token(), manifest=BLOB, inputs=(), now=1.0)
+        return newjobs.add(connection, spec, key=token(), manifest=BLOB, inputs=(), now=1.0)
 
 
 def group(frames: str, **own: object) -> Group:
