@@ -27,7 +27,10 @@ _AMQP, _MANAGEMENT = 5672, 15672
 
 @dataclass(frozen=True, kw_only=True)
 class Broker:
-    """A broker that runs as long as the test session; `amqp_url` is that of its virtual host `/`."""
+    """A broker that runs as long as the test session; `amqp_url` is that of its virtual host `/`.
+
+    `folder` is where a node of this machine keeps its logs and data.
+    """
 
     kind: Kind
     amqp_url: str
@@ -35,6 +38,7 @@ class Broker:
     user: str
     password: str
     version: str
+    folder: Path | None = None
 
     def management(self) -> Management:
         """A client of its management API; to be closed."""
@@ -90,6 +94,7 @@ def local() -> Iterator[Broker]:
                 user=known.user,
                 password=known.password,
                 version=version,
+                folder=node.folder,
             )
         finally:
             node.kill()

@@ -18,12 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests share `brokers`, and are
 
 import brokers
 
-pytest_plugins = ["databases"]
+pytest_plugins = ["databases", "sites"]
 hypothesis.settings.register_profile("distren", deadline=None)  # how long an example takes is the machine's load
-hypothesis.settings.load_profile("distren")
-
-# How long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("distren", deadline=None)
 hypothesis.settings.load_profile("distren")
 
 

@@ -19,6 +19,7 @@ from distren.amqp.requests import Requester
 from distren.amqp.topology import EVENTS, class_queue_name, client_queue, frames_queue
 from distren.domain import frameset
 from distren.domain.job import Blob, JobSpec
+from distren.domain.needs import Needs
 from distren.jobfile.writer import write_jobfile
 from distren.storage.blobstore import BlobStore
 from distren.wire import fields, jobs
@@ -180,3 +181,15 @@ def submit(site: Site, frames: str, *, files: Mapping[str, bytes] | None = None,
         return requester.ask(ask, jobs.Submitted, timeout=PATIENCE).job
     finally:
         link.close()
+
+
+def needing(frame: str, at: Site, job: int, needed: str) -> tuple[Needs, ...]:
+    """What a job says whose `frame` needs frames of a job of another site."""
+    return (Needs(frames=frameset.parse(frame), needed=frameset.parse(needed), job=job, server=at.name),)
+
+
+def held(at: Site) -> int:
+    """How many frames of peers are at a site."""
+    with at.engine.begin() as connection:
+        count: int = connection.exec_driver_sql("SELECT count(*) FROM guest_frames").scalar_one()
+        return count

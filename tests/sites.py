@@ -1,4 +1,7 @@
-"""Sites of a federation: real servers, each on a virtual host of its own on one broker or another."""
+"""Sites of a federation: real servers, each on a virtual host of its own on one broker or another.
+
+Fixtures: `two` are peers that the tests of a module share; with `soon` what takes half a minute takes a second.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from brokers import Broker
 from distren.broker.management import Management
 from distren.client.farm import Farm
 from distren.config import Settings
-from distren.federation import operator
+from distren.federation import health, operator, sender
+from distren.server import borrower, federation, greetings, lender
 from distren.server.daemon import Server
 from distren.storage import schema
 from distren.storage.engine import open_engine
@@ -136,3 +140,42 @@ def site(name: str, folder: Path, broker: Broker, management: Management, **sett
         for each in management.vhosts():
             if each == vhost or each.startswith(f"peer_{name}_"):
                 management.delete_vhost(each)
+
+
+Two = tuple[Site, Site]
+
+
+@contextmanager
+def pair(folder: Path, here: Broker, there: Broker, place: str | None = None, **settings: object) -> Iterator[Two]:
+    """Two peers: alpha at the broker `here`, which holds the shovels, and beta at `there`, reached at `place`.
+
+    `settings` are those of both.
+    """
+    mark = secrets.token_hex(3)
+    with (
+        here.management() as api,
+        there.management() as other_api,
+        site(f"alpha-{mark}", folder, here, api, **settings) as alpha,
+        site(f"beta-{mark}", folder, there, other_api, **settings) as beta,
+    ):
+        associate(alpha, beta, place)
+        yield alpha, beta
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker) -> Iterator[Two]:
+    """Two peers, on two brokers; the first one holds the shovels."""
+    with pair(tmp_path_factory.mktemp("sites"), other_broker, broker) as made:
+        yield made
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes half a minute takes a second."""
+    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
+    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
+    monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
+    monkeypatch.setattr(lender, "SILENT_AFTER", 5.0)
+    monkeypatch.setattr(lender, "REFUSED_FOR", 2.0)
+    monkeypatch.setattr(borrower, "GIVE_BACK_AFTER", 2.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from urllib.parse import unquote, urlsplit
 
 import pika
@@ -10,6 +12,10 @@ from pika import exceptions
 from distren.errors import AccessRefused, BrokerUnavailable, DistrenError, SettingsError
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
+_REFUSED = re.compile(r"ConnectionClosedByBroker: \((403|530)\)")
+"""in the text of pika's error: the broker has said that it wants us not, and did not only go away"""
+_PASSES = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""TLS errors that only say that the other end has gone"""
 
 
 def parameters(url: str, *, name: str, heartbeat: int) -> pika.URLParameters:
@@ -45,16 +51,25 @@ def user(url: str) -> str:
 
 
 def translate(error: object, url: str) -> DistrenError:
-    """What kept pika from opening a connection to `url`, as one of our errors."""
-    texts = "; ".join(dict.fromkeys(_reasons(error)))
-    for cause in _causes(error):
-        if isinstance(cause, exceptions.ProbableAuthenticationError | exceptions.AuthenticationError):
-            user = urlsplit(url).username
-            return AccessRefused(f"the broker at {shown(url)} refuses the password of user '{user}'")
-        if isinstance(cause, exceptions.ProbableAccessDeniedError):
+    """What kept pika from opening a connection to `url`, as one of our errors.
+
+    BrokerUnavailable where waiting may help; AccessRefused and SettingsError where somebody has to change something.
+    """
+    causes = _causes(error)
+    for cause in causes:
+        if isinstance(cause, exceptions.ProbableAuthenticationError) and _REFUSED.search(str(cause)):
+            return AccessRefused(f"the broker at {shown(url)} refuses the password of user '{user(url)}'")
+        if isinstance(cause, exceptions.ProbableAccessDeniedError) and _REFUSED.search(str(cause)):
             return AccessRefused(f"the broker at {shown(url)} refuses access to its virtual host")
         if isinstance(cause, exceptions.ConnectionClosedByBroker) and cause.reply_code in (403, 530):
             return AccessRefused(f"the broker at {shown(url)} refuses access: {cause.reply_text}")
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSES):
+            reason = getattr(cause, "verify_message", "") or (cause.reason or str(cause)).replace("_", " ").lower()
+            return SettingsError(
+                f"no TLS with the broker at {shown(url)} ({reason}): give the port on which it speaks TLS, and a "
+                "certificate that this machine trusts, or write amqp://"
+            )
+    texts = "; ".join(dict.fromkeys(_reasons(causes)))
     return BrokerUnavailable(f"no broker answers at {shown(url)} ({texts or type(error).__name__}): is it running?")
 
 
@@ -72,9 +87,9 @@ def _causes(error: object) -> list[object]:
     return found
 
 
-def _reasons(error: object) -> list[str]:
+def _reasons(causes: list[object]) -> list[str]:
     return [
         cause.strerror or str(cause)
-        for cause in _causes(error)
+        for cause in causes
         if isinstance(cause, OSError) and (cause.strerror or str(cause))
     ]

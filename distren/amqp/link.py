@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """seconds between attempts to reconnect; doubled each time"""
+_LOOK_EVERY = 0.25
+"""seconds between looks whether a link that waits for its broker is still wanted"""
 HEARTBEAT = 10
 """seconds; a peer that is silent for twice that long is gone"""
 _RESOURCE_LOCKED = 405
@@ -110,14 +112,16 @@ class Link:
 
     # -- what any thread may call --------------------------------------------------------------------------------
 
-    def start(self, timeout: float = 20.0) -> None:
-        """Connect. Raises AccessRefused, Conflict (a queue of this name is in use), and BrokerUnavailable.
+    def start(self, timeout: float = 20.0, *, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Connect. Raises AccessRefused, SettingsError (no TLS), Conflict (a queue's name is taken), BrokerUnavailable.
 
-        A patient link waits for ever for a broker that does not answer; all links refuse a wrong password at once.
+        A patient link waits for a broker that does not answer as long as it is `wanted`; what waiting can not mend,
+        such as a wrong password, is an error at once.
         """
         self._thread.start()
-        while not self._first.wait(timeout):
-            if not self._patient:
+        until = time.monotonic() + timeout
+        while not self._first.wait(min(timeout, _LOOK_EVERY)):
+            if not wanted() if self._patient else time.monotonic() >= until:
                 self.close()
                 raise BrokerUnavailable(
                     f"the broker at {address.shown(self._url)} did not answer within {timeout:.0f} s"

@@ -52,7 +52,8 @@ class Requester:
     ) -> Reply:
         """Send `message` to `queue` and return the reply; `server` is the one that is asked, where that is a peer.
 
-        Raises the error that the server names, NoAnswer after `timeout` seconds, DecodeError for another reply.
+        Raises the error that the server names, NoAnswer after `timeout` seconds, DecodeError for another reply, and
+        NotFound where there is no such `queue`.
         """
         key = uuid.uuid4().hex
         future: Future[bytes] = Future()
@@ -60,7 +61,7 @@ class Requester:
             self._open[key] = future
 
         def published(error: DistrenError | None) -> None:
-            if isinstance(error, NotFound):
+            if isinstance(error, NotFound) and queue == REQUESTS:
                 error = NoAnswer(
                     "no server has ever run on this broker: start one with 'distren up' or 'distren-server'"
                 )
@@ -85,9 +86,8 @@ class Requester:
                 raise BrokerUnavailable(
                     f"the broker takes no messages now ({reason}): give it memory or disk; frames in hand go on"
                 ) from error
-            raise NoAnswer(
-                f"the server did not answer {message.type} within {timeout:.0f} s: is it running?"
-            ) from error
+            whom = "the server" if queue == REQUESTS else f"'{queue}'"
+            raise NoAnswer(f"{whom} did not answer {message.type} within {timeout:.0f} s: is it running?") from error
         finally:
             with self._lock:
                 self._open.pop(key, None)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distren.cli import human, progress, records, tables
+from distren.cli import progress, records, tables
 from distren.cli.context import Cli, json_option, pass_cli
-from distren.client.job import Job, log_text
-from distren.errors import InputError, NotFound
-from distren.wire.jobs import AttemptInfo, JobInfo
+from distren.client.job import Job
+from distren.errors import InputError
+from distren.wire.jobs import JobInfo
 
 if TYPE_CHECKING:
     from distren.client.farm import Farm
@@ -55,40 +55,6 @@ def frames(cli: Cli, job: str, states: tuple[str, ...]) -> None:
         [records.frame(info, found.url) for info in listed],
         lambda: tables.frames(listed, time.time()) if listed else "no such frames",
     )
-
-
-@click.command(short_help="Show what the renderer printed for a frame.")
-@click.argument("frame", metavar="FRAME")
-@click.option("--attempt", type=click.IntRange(0), help="Which attempt; the last one by default.")
-@click.option("--list", "listing", is_flag=True, help="List the attempts instead.")
-@json_option
-@pass_cli
-def logs(cli: Cli, frame: str, attempt: int | None, listing: bool) -> None:
-    """Show what the renderer printed for a frame, for example 17/frame/3."""
-    with cli.farm() as farm:
-        job, number = farm.frame(frame)
-        attempts = job.attempts(number)
-    if listing:
-        cli.show([records.attempt(one) for one in attempts], lambda: tables.attempts(attempts))
-        return
-    chosen = _attempt(attempts, attempt, frame)
-    cli.show(records.attempt(chosen), lambda: _for_people(chosen))
-
-
-def _for_people(attempt: AttemptInfo) -> str:
-    lines = log_text(attempt).replace("\r\n", "\n").replace("\r", "\n")  # renderers end progress with a bare \r
-    return human.harmless(lines.rstrip()) or "(the renderer printed nothing)"
-
-
-def _attempt(attempts: list[AttemptInfo], number: int | None, frame: str) -> AttemptInfo:
-    if not attempts:
-        raise NotFound(f"there is no log of {frame}: no worker has begun to render it")
-    for one in attempts:
-        if one.number == number:
-            return one
-    if number is None:
-        return attempts[-1]
-    raise NotFound(f"{frame} has no attempt {number}; there are: {', '.join(str(one.number) for one in attempts)}")
 
 
 @click.command(short_help="Follow a job until it has ended.")

@@ -21,7 +21,7 @@ _COMMANDS = {
     "show": "show",
     "watch": "jobs",
     "frames": "jobs",
-    "logs": "jobs",
+    "logs": "logs",
     "preview": "preview",
     "files": "files",
     "fetch": "files",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distren.client.job import log_text
+from distren.client.logs import LogPiece, log_text
 from distren.renderers.declaration import Setting
 from distren.renderers.protocol import Capability, Renderer
 from distren.urls import Url
@@ -99,6 +99,16 @@ def attempt(info: AttemptInfo) -> Record:
         "memory": info.memory,
         "processor": info.processor,
         "log": log_text(info),
+    }
+
+
+def log_piece(piece: LogPiece) -> Record:
+    return {
+        "attempt": piece.attempt,
+        "worker": piece.worker,
+        "text": piece.text,
+        "state": piece.state,
+        "reason": piece.reason,
     }
 
 

@@ -17,13 +17,17 @@ from distren.amqp import topology
 from distren.amqp.link import Delivery, Link
 from distren.amqp.mailbox import Mailbox
 from distren.amqp.requests import PATIENCE, Reply, Requester
+from distren.errors import NotFound
 from distren.wire.codec import Message
+from distren.wire.frames import LogText, ReadLog
 from distren.wire.jobs import FrameNews, JobInfo, JobNews, ShowJob, ShownJob
 from distren.wire.peers import Watch
 
 # pika logs what it raises, and we translate what it raises: a program that sets up no logging hears of it once.
 logging.getLogger("pika").addHandler(logging.NullHandler())
 
+LOG_PATIENCE = 15.0
+"""seconds; a worker that has nothing to say says so after 5"""
 PEER_PATIENCE = 45.0
 """seconds; the server that is here gives a peer 20"""
 News = JobNews | FrameNews | None
@@ -65,6 +69,11 @@ class Connection:
         `server`: who is asked, where that is a peer of the server that is here.
         """
         return self.requester.ask(message, expect, timeout=timeout, server=server)
+
+    def read_log(self, worker: str, question: ReadLog) -> LogText:
+        """What a worker's attempt has printed. Raises NotFound where it has none such, or there is no such worker."""
+        queue = topology.worker_queue(worker).name
+        return self.requester.ask(question, LogText, queue=queue, timeout=LOG_PATIENCE)
 
     @contextmanager
     def listening(self, job: int, *, frames: bool, server: str | None = None) -> Iterator[SimpleQueue[News]]:
@@ -127,6 +136,12 @@ class ServerConnection:
         """As Connection.listening; a peer's news come for a minute after each `look`."""
         with self._connection.listening(job, frames=frames, server=self.peer) as news:
             yield news
+
+    def read_log(self, worker: str, question: ReadLog) -> LogText:
+        """As Connection.read_log; the workers of a peer are out of reach."""
+        if self.peer is not None:
+            raise NotFound(f"worker {worker} belongs to the server '{self.peer}'")
+        return self._connection.read_log(worker, question)
 
     def look(self, job: int, *, frames: bool) -> JobInfo:
         """The job as it is now; its news go on for a minute."""

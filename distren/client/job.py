@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from distren.client import fetch
 from distren.client.connection import News, ServerConnection
+from distren.client.logs import Follower, LogPiece
 from distren.client.plan import ENCODE
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
@@ -111,6 +112,14 @@ class Job:
     def attempts(self, frame: int) -> list[AttemptInfo]:
         """The attempts at a frame, oldest first; `log` is zlib-compressed text."""
         return self._connection.ask(ListAttempts(job=self.id, frame=frame), Attempts).attempts
+
+    def follow_log(self, frame: int, on_wait: Callable[[str], None] | None = None) -> Iterator[LogPiece]:
+        """What the renderer prints for a frame, as it prints it, attempt after attempt until the frame has ended.
+
+        Begins with all that the attempt that runs now has printed, or with the last one where none runs; `on_wait` is
+        told, in one line, why there is nothing to follow now. Raises NotFound where there is no such frame.
+        """
+        return Follower(self, self._connection, frame, on_wait or _ignored).pieces()
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
@@ -314,11 +323,5 @@ def frame_numbers(frames: FrameNumbers) -> FrameSet | None:
     return frameset.of(numbers)
 
 
-def log_text(attempt: AttemptInfo) -> str:
-    """What the renderer printed during an attempt; a log that can not be unpacked is said to be damaged."""
-    if not attempt.log:
-        return ""
-    try:
-        return zlib.decompress(attempt.log).decode("utf-8", "replace")
-    except zlib.error:
-        return "(the log is damaged)"
+def _ignored(text: str) -> None:
+    pass

@@ -38,10 +38,15 @@ class Receiver:
         self._handlers[kind.type] = handler
 
     def take(self, connection: Connection, envelope: Envelope, delivery: Delivery) -> tuple[Receipt, After | None]:
-        """Handle a numbered message, if it is the next one; how far we are now. Raises NotFound: no such peer."""
-        peer = rows.by_name(connection, envelope.sender)
+        """Handle a numbered message, if it is the next one; how far we are now.
+
+        From a peer that an operator has just removed nothing is taken: the server is told of that only afterwards.
+        """
         assert envelope.epoch is not None
         assert envelope.number is not None
+        peer = rows.find(connection, envelope.sender)
+        if peer is None:
+            return Receipt(epoch=envelope.epoch, next=0), None
         epoch, handled = peer.their_epoch, peer.handled
         if epoch is None or envelope.epoch > epoch:
             epoch, handled = envelope.epoch, 0

@@ -7,11 +7,13 @@ the database, so no broker, shovel or server that dies on the way can lose it. A
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from sqlalchemy import Connection
 
 from distren.amqp.peers import MESSAGES, OUTBOUND
 from distren.amqp.publisher import Outgoing
+from distren.errors import NotFound
 from distren.federation.peerlink import PeerLink
 from distren.storage import peers as rows
 from distren.wire.codec import Message
@@ -25,9 +27,13 @@ FIRST_PATIENCE, LONGEST_PATIENCE = 15.0, 240.0
 """seconds without a receipt, and with nothing waiting in our broker, until all is sent again; doubled each time"""
 
 
-def owe(connection: Connection, peer: str, message: Message, now: float) -> int:
-    """Have `message` delivered to `peer` exactly once, if this transaction commits; its number. Raises NotFound."""
-    return rows.owe(connection, peer, type=message.type, body=message.encode(), now=now)
+def owe(connection: Connection, peer: str, message: Message, now: float) -> None:
+    """Have `message` delivered to `peer` exactly once, if this transaction commits.
+
+    A peer that an operator has just removed is owed nothing: the server is told of that only afterwards.
+    """
+    with suppress(NotFound):
+        rows.owe(connection, peer, type=message.type, body=message.encode(), now=now)
 
 
 class Sender:

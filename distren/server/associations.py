@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from distren.amqp import address
 from distren.broker import locate
@@ -14,6 +14,9 @@ from distren.federation import association, shovelcheck
 from distren.federation.member import Member
 
 log = logging.getLogger(__name__)
+
+_ENDS_WITHIN = 4.0
+"""seconds that a look takes at most, unless the broker does not answer; who removes a peer waits a second longer"""
 
 
 class Associations:
@@ -34,6 +37,12 @@ class Associations:
     def cease(self) -> None:
         """Begin nothing more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def leave(self, name: str) -> None:
+        """Begin nothing more for a peer that is none any more, so that nothing is made again that is taken away now."""
+        under_way = self._under_way.pop(name, None)
+        if under_way is not None and not under_way.cancel():
+            wait([under_way], _ENDS_WITHIN)
 
     def look_after(self, member: Member) -> None:
         """In the background, unless that is under way."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.topology import EXCHANGES, SERVER_QUEUES
 from distren.config import Settings
-from distren.errors import Conflict, NoAnswer
+from distren.errors import BrokerUnavailable, Conflict, NoAnswer
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
 from distren.server.errands import Errands
@@ -67,7 +67,8 @@ class Server:
         name, mark = self._identify()
         lead = Lead(self._broker_url, name, self._wake)
         try:
-            lead.start()
+            with suppress(BrokerUnavailable):  # only where somebody wants an end before there was a broker
+                lead.start(wanted=lambda: not self._stopping.is_set())
             while not self._stopping.is_set():
                 if self._stand_by(lead, name, mark):
                     with suppress(Deposed):

@@ -168,6 +168,7 @@ class Federation:
         member, desk = self._members.pop(name), self._desks.pop(name)
         desk.stop()
         member.close()
+        self._associations.leave(name)
 
     # -- what arrives, in the threads of the links -------------------------------------------------------------------
 

@@ -46,11 +46,11 @@ class Lead:
         self._requester = Requester(self._link, own.name)
         self._replies = Consumer(queue=own.name, tag="replies", on_delivery=self._reply, automatic=True)
 
-    def start(self) -> None:
-        """Ask for the lead; raises what Link.start raises."""
+    def start(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Ask for the lead, and wait for a broker that does not answer as long as `wanted`; raises as Link.start."""
         self._link.consume(self._replies)
         self._link.consume(Consumer(queue=LEAD, tag=f"server {self._server} lead", on_delivery=self._take))
-        self._link.start()
+        self._link.start(wanted=wanted)
 
     def close(self) -> None:
         """Give the lead up: the broker hands it to the next process."""

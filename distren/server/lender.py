@@ -171,10 +171,10 @@ class Lender:
         offers = self._state.fleet.offers
         for queue in [queue for queue in offers if rules.peer_of(queue) not in up]:
             del offers[queue]
-        if self._state.steady() - self._state.opened < SILENT_AFTER:
-            return set()
         have = {rules.peer_of(queue) for queue in frame_rows.issued_by_queue(connection)}
-        return {peer for peer in have if peer is not None and peer not in up}
+        early = self._state.steady() - self._state.opened < SILENT_AFTER
+        perhaps = {member.name for member in self._federation.members()} if early else up
+        return {peer for peer in have if peer is not None and peer not in perhaps}
 
     def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
         """Tell peers what follows for them from all that has changed; take in the results that were fetched."""

@@ -30,6 +30,8 @@ class Lending:
         self._lender = Lender(state, federation, settings, note=note)
         self._borrower = Borrower(state, federation, settings, note=note)
         self._far = FarNeeds(state, federation, note=note, fetch=self._lender.fetch_soon)
+        self._alone = self._getting_alone = False
+        """there are no peers, and nothing is left of any that there were"""
 
     def stop(self) -> None:
         self._lender.stop()
@@ -55,7 +57,8 @@ class Lending:
 
     def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None:
         """Take back from peers what stands wrongly with them."""
-        if self._federation.members():
+        self._alone = self._alone and not self._federation.members()
+        if not self._alone:
             self._lender.withdraw(connection, lifecycle, everything=everything, tick=tick)
 
     def lend(self, connection: Connection, owing: list[Owing]) -> list[Owing]:
@@ -64,8 +67,9 @@ class Lending:
 
     def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
         """Tell peers what follows for them from a turn's changes; returns what has changed here because of them."""
-        if not self._federation.members():
+        if self._alone:
             return []
+        self._getting_alone = tick and not self._federation.members()
         changed = [*self._lender.follow(connection, tick=tick), *self._borrower.follow(connection, tick=tick)]
         return changed + self._far.follow(connection, tick=tick)
 
@@ -83,6 +87,7 @@ class Lending:
 
     def committed(self) -> None:
         """The turn's transaction is committed."""
+        self._alone = self._alone or self._getting_alone
         self._lender.committed()
         self._borrower.committed()
         self._far.committed()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from distren.amqp.link import Link
 from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import NEWS, frame_news, job_news
-from distren.domain.states import JOB_ENDED, FrameState
+from distren.domain.states import JOB_ENDED, FrameState, JobState
 from distren.server import views
 from distren.server.state import State
 from distren.storage.jobs import Job
@@ -37,7 +37,9 @@ class News:
         for change in changed:
             for stored in change.frames:
                 frame = stored.frame
-                if frame.state is not FrameState.RENDERING:
+                if frame.state is FrameState.RENDERING:
+                    self._state.rates.begin(frame.job, now)
+                else:
                     self._state.progress.pop((frame.job, frame.id), None)
                 if frame.state is FrameState.DONE:
                     self._state.rates.count(frame.job, 1, now)
@@ -74,6 +76,8 @@ class News:
                 rate = self._state.rates.of(number, now)
                 why = self._state.why_waiting(job)
                 self._publish(job_news(number), views.job_news(self._state.name, job, rate=rate, why=why))
+                if job.state is not JobState.ACTIVE:
+                    self._state.rates.forget(number)
         return min((self._told[number] + EVERY for number in self._waiting), default=None)
 
     def _publish(self, key: str, message: JobNews | FrameNews) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,6 +16,7 @@ from distren.server.alone import Alone
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
 from distren.server.lifecycle import Lifecycle
+from distren.server.rates import Rates
 from distren.server.ward import Ward
 from distren.server.waterline import Waterline
 from distren.storage import frames as frame_rows
@@ -24,29 +24,6 @@ from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
 from distren.wire.frames import Stop
 from distren.wire.jobs import JobInfo
-
-_RATE_OVER = 10.0
-"""seconds over which a job's speed is measured"""
-
-
-class Rates:
-    """How many frames of each job became done lately."""
-
-    def __init__(self) -> None:
-        self._done: dict[int, deque[tuple[float, int]]] = {}
-
-    def count(self, job: int, frames: int, now: float) -> None:
-        self._done.setdefault(job, deque()).append((now, frames))
-
-    def of(self, job: int, now: float) -> float:
-        """Frames per second."""
-        recent = self._done.get(job)
-        while recent and now - recent[0][0] > _RATE_OVER:
-            recent.popleft()
-        if not recent:
-            self._done.pop(job, None)
-            return 0.0
-        return sum(count for _, count in recent) / max(now - recent[0][0], 1.0)
 
 
 class Lending(dispatch.Lending, Protocol):

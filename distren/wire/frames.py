@@ -27,6 +27,7 @@ INLINE = 2**20
 LEAVES = 2
 """times that a worker leaves a frame that it has failed to others, before it takes it all the same"""
 Inline = Annotated[bytes, Field(max_length=INLINE)]
+LogLines = Annotated[str, Field(max_length=INLINE)]
 
 
 class OutputFile(BaseModel):
@@ -124,6 +125,27 @@ class Failed(_Ended, type="frame.failed"):
 
     reason: ShortText
     permanent: bool = False
+
+
+class ReadLog(Message, type="log.read"):
+    """Client → worker: what has been printed from byte `position` on in the attempt at this issue of a frame?
+
+    Answered at once where there is something, else when there is or after a few seconds; with Problem (NotFound) by a
+    worker that has no such attempt. One answer is all that a worker ever owes a client, so a slow one costs nothing.
+    """
+
+    job: Id
+    frame: Id
+    issue: Count
+    position: Count
+
+
+class LogText(Message, type="log.text"):
+    """Worker → client: whole lines, the `position` after them, and whether the attempt is `over` and this was all."""
+
+    text: LogLines
+    position: Count
+    over: bool
 
 
 class Report(Message, type="worker.report"):

@@ -22,13 +22,15 @@ from distren.amqp.blob_holder import BlobHolder
 from distren.amqp.blob_receiver import BlobReceiver
 from distren.amqp.link import Delivery
 from distren.config import Settings
+from distren.errors import BrokerUnavailable
 from distren.renderers import registry
 from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
-from distren.wire.frames import Quarantine, Render, ReportWanted, Stop
+from distren.wire.frames import Quarantine, ReadLog, Render, ReportWanted, Stop
 from distren.worker import checkpoints, limits, process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
+from distren.worker.followers import Followers
 from distren.worker.hand import Ending, Hand, Holding, Stage
 from distren.worker.intake import Intake
 from distren.worker.limits import size
@@ -117,9 +119,9 @@ class Worker:
     def run(self) -> None:
         """Work until `drain` or `give_back`.
 
-        Raises RendererUnavailable (with what to install), SettingsError (no sandbox where one must be), Conflict (the
-        name is taken), BrokerUnavailable and AccessRefused at the start, OutputError where the cache can not be
-        written, later what ended a link for good.
+        A broker that does not answer yet is waited for. Raises RendererUnavailable (with what to install),
+        SettingsError (no sandbox where one must be, no TLS), Conflict (the name is taken) and AccessRefused at the
+        start, OutputError where the cache can not be written, later what ended a link for good.
         """
         settings = self._settings
         found = skills.find(self._adapters, settings, self._wanted_renderers)
@@ -130,12 +132,18 @@ class Worker:
                 "renders are not in a sandbox: they can read and write what this worker can (%s)", self._sandbox.why
             )
         with contextlib.ExitStack() as stack:
-            claimed, self._lines = connect(
-                self._broker_url,
-                topology.class_queue_name(self._pool, found.of_class),
-                locks=self._settings.cache / "names",
-                name=self._wanted_name,
-            )
+            try:
+                claimed, self._lines = connect(
+                    self._broker_url,
+                    topology.class_queue_name(self._pool, found.of_class),
+                    locks=self._settings.cache / "names",
+                    name=self._wanted_name,
+                    wanted=self._orders.empty,
+                )
+            except BrokerUnavailable:
+                if self._orders.empty():
+                    raise
+                return  # somebody wants us to end, and nothing has begun
             self.name = claimed.name
             stack.callback(claimed.release)
             stack.callback(self._lines.close)
@@ -162,6 +170,7 @@ class Worker:
         self._results = Results(lines.results, worker=self.name, reply_queue=box, on_settled=self._settled)
         self._holder = BlobHolder(lines.results, self._results.path)
         self._places = Places()
+        self._followers = Followers(lines.results)
         tools = Tools(
             skills=found,
             cache=inputs,
@@ -169,6 +178,7 @@ class Worker:
             sandbox=self._sandbox,
             bounds=limits.configured(self._settings, Machine().memory),
             places=self._places,
+            followers=self._followers,
         )
         self._slots = Slots(self._hand, self._intake, self._results, tools, on_change=self._changed)
         self._card = reports.Card(
@@ -185,6 +195,7 @@ class Worker:
         mailbox.on(Stop, self._called_off)
         mailbox.on(Quarantine, self._quarantined)
         mailbox.on(ReportWanted, lambda delivery, message: self._orders.put(_Order.REPORT))
+        mailbox.on(ReadLog, self._followers.answer)
         mailbox.on(wire_blobs.Read, self._holder.answer)
         mailbox.on(wire_blobs.Wanted, results.on_wanted)
         mailbox.on(wire_blobs.Stored, results.on_stored)
@@ -274,6 +285,7 @@ class Worker:
 
     def _tick(self, now: float) -> None:
         self._results.tick()
+        self._followers.tick()
         self._places.tick(scarce=self._admission.is_scarce)
         rendering = self._rendering()
         for holding in rendering:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from distren.domain.job import Blob
 from distren.errors import DistrenError, InputError, NoAnswer, RenderError, TransferError
-from distren.renderers.protocol import AttemptFailed, Command, Renderer, Task
+from distren.renderers.protocol import AttemptFailed, Command, Progress, Task, Trouble
 from distren.wire.frames import INLINE, Render
 from distren.worker import checkpoints, limits, needs, outputs, process, staying
 from distren.worker.cache import InputCache
 from distren.worker.checkpoints import Checkpoint
 from distren.worker.limits import Limits
 from distren.worker.places import Place
+from distren.worker.process import ReadLine
 from distren.worker.sandbox import Sandbox, View
 from distren.worker.skills import Skills
 from distren.worker.staying import Frame
@@ -81,10 +82,14 @@ def make(
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
+    on_line: Callable[[str], None],
 ) -> Outcome:
-    """Render one frame in `folder`, which holds empty folders `output` and `tmp`. Whatever goes wrong is an outcome."""
+    """Render one frame in `folder`, which holds empty folders `output` and `tmp`. Whatever goes wrong is an outcome.
+
+    `on_line` gets what the program says, but for its progress.
+    """
     try:
-        return _make(render, skills, cache, sandbox, bounds, place, folder, stop, on_progress)
+        return _make(render, skills, cache, sandbox, bounds, place, folder, stop, on_progress, on_line)
     except DistrenError as error:
         return Broken(reason=_short(str(error)), permanent=_is_permanent(error))
     except OSError as error:
@@ -104,6 +109,7 @@ def _make(
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[float], None],
+    on_line: Callable[[str], None],
 ) -> Outcome:
     adapter = skills.adapters.get(render.renderer)
     if adapter is None:
@@ -137,7 +143,8 @@ def _make(
                     job=render.job, manifest=manifest, command=mark.command, view=view, alone=bool(render.needs)
                 )
                 told = mark.keeping(on_progress)
-                outcome = _run(adapter, frame, place, cache, sandbox, limits.of(render, bounds), stop, told)
+                read_line = _overheard(mark.command.read_line or adapter.read_line, on_line)
+                outcome = _run(read_line, frame, place, cache, sandbox, limits.of(render, bounds), stop, told)
                 if isinstance(outcome, Rendered) or (
                     isinstance(outcome, Broken) and (outcome.permanent or mark.goes_on)
                 ):
@@ -157,8 +164,20 @@ def _checkpoint(render: Render, skills: Skills, cache: InputCache, command: Comm
     return Checkpoint(cache.checkpoints, key, command, output)
 
 
+def _overheard(read_line: ReadLine, on_line: Callable[[str], None]) -> ReadLine:
+    """`read_line`, which lets `on_line` hear all that goes into the log."""
+
+    def read(line: str) -> Progress | Trouble | None:
+        meaning = read_line(line)
+        if not isinstance(meaning, Progress):
+            on_line(line)
+        return meaning
+
+    return read
+
+
 def _run(
-    adapter: Renderer,
+    read_line: ReadLine,
     frame: Frame,
     place: Place,
     cache: InputCache,
@@ -176,7 +195,7 @@ def _run(
                 command,
                 sandbox=sandbox,
                 view=view,
-                read_line=command.read_line or adapter.read_line,
+                read_line=read_line,
                 on_progress=on_progress,
                 limits=allowed,
                 stop=stop,
@@ -190,7 +209,7 @@ def _run(
             place,
             cache=cache,
             sandbox=sandbox,
-            read_line=command.read_line or adapter.read_line,
+            read_line=read_line,
             on_progress=on_progress,
             limits=allowed,
             stop=stop,

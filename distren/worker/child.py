@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -12,6 +13,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from io import FileIO
 from pathlib import Path
 
 from distren.errors import RenderError
-from distren.worker.sandbox import Mode, Sandbox, View
+from distren.worker import guard
+from distren.worker.sandbox import MARK, Mode, Sandbox, View
 
 PROCESSES = 1_024
 """processes and threads that a program in a sandbox may have at once"""
@@ -28,14 +31,14 @@ _START_WITHIN = 30_000
 _END_WITHIN = 10_000
 """milliseconds that the kernel gets to end what has been killed"""
 _CHILD = re.compile(rb'"child-pid": (\d+)\D')
-_MARK = "DISTREN_RUN"
-"""without a namespace, the environment variable by which the processes of one program are known"""
+_WORKER = secrets.token_hex(16)
+"""tells the processes that this one has started from those of others"""
 _SHELLS_SIGNAL = 128
 """bubblewrap, like a shell, ends with this plus the signal that ended the program"""
 
 # The kernel tells a child that its parent has died when the thread dies that started it (prctl(2), PR_SET_PDEATHSIG):
 # so all are started by this one, which lives as long as the worker.
-_STARTER = ThreadPoolExecutor(1, "starts programs", initializer=lambda: _adopt())
+_STARTER = ThreadPoolExecutor(1, "starts programs", initializer=lambda: _prepare())
 _PR_SET_CHILD_SUBREAPER = 36
 """linux/prctl.h"""
 
@@ -125,7 +128,7 @@ class Child:
 
     def _end_strays(self) -> None:
         """Kill what has left the group: it descends from us by now, and is known by the mark in its environment."""
-        while strays := [pid for pid in _below(os.getpid()) if _has(pid, self._mark)]:
+        while strays := [pid for pid in _below(os.getpid()) if guard.has(pid, self._mark)]:
             for pid in strays:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -162,8 +165,7 @@ def start(
     where it can not be started.
     """
     surroundings = sandbox.environment(view) | dict(environment or {})
-    if sandbox.mode is Mode.BARE:
-        surroundings[_MARK] = secrets.token_hex(16)
+    surroundings[MARK] = f"{_WORKER}.{secrets.token_hex(8)}"
     argv = [_found(argv[0], surroundings["PATH"], view), *argv[1:]]
     try:
         return _STARTER.submit(_start, argv, sandbox, view, surroundings, stdin, largest).result()
@@ -203,7 +205,7 @@ def _start(
         )
         if sandbox.mode is Mode.BARE:
             _restrain(popen.pid, sandbox, largest)
-            return Child(popen, None, None, mark=environment[_MARK])
+            return Child(popen, None, None, mark=environment[MARK])
         status_there.close()
         init = _first_process(status.fileno())
         if init is None:
@@ -250,17 +252,30 @@ def _restrain(init: int, sandbox: Sandbox, largest: int | None) -> None:
         Path(f"/proc/{init}/oom_score_adj").write_text("1000", "ascii")
 
 
-def _adopt() -> None:
+def _prepare() -> None:
     """Have what our children leave behind become our children: bubblewrap ends before the processes that it started."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _post_guard()
 
 
-def _has(pid: int, mark: bytes) -> bool:
-    """Whether a process was started with `mark` in its environment; one that has ended was not."""
-    try:
-        return mark in Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
+def _post_guard() -> None:
+    """Start the process that ends what we leave behind when we are killed; it goes with us.
+
+    The kernel ends bubblewrap with us only once bubblewrap has asked for that, some milliseconds after its start, and
+    without bubblewrap only the program itself.
+    """
+    there, here = os.pipe()
+    with FileIO(there) as end:
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__, f"{MARK}={_WORKER}"],
+            cwd="/",
+            env={},
+            stdin=end,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    atexit.register(os.write, here, b".")
 
 
 def _below(pid: int) -> Iterator[int]:

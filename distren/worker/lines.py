@@ -19,18 +19,21 @@ from distren.worker.identity import Identity
 _MOST_NAMES = 100
 
 
-def connect(url: str, queue: str, *, locks: Path, name: str | None) -> tuple[Identity, Lines]:
+def connect(
+    url: str, queue: str, *, locks: Path, name: str | None, wanted: Callable[[], bool] = lambda: True
+) -> tuple[Identity, Lines]:
     """Claim `name` on this host (see identity.claim) and on the broker, and connect.
 
-    Where `name` is None and the broker knows a worker of the name that is free here, it is the next free one. Raises
-    Conflict where `name` is taken, and what Link.start raises.
+    Waits for a broker that does not answer as long as that is `wanted`; then it raises BrokerUnavailable. Where `name`
+    is None and the broker knows a worker of the name that is free here, it is the next free one. Raises Conflict where
+    `name` is taken, and what Link.start raises.
     """
     above = 0
     while True:
         claimed = identity.claim(locks, name, above=above)
         lines = Lines(url, claimed.name, queue)
         try:
-            lines.open()
+            lines.open(wanted)
             return claimed, lines
         except Conflict as error:
             claimed.release()
@@ -63,14 +66,15 @@ class Lines:
             queues=(own, topology.frames_queue(queue)),
             on_up=lambda: self.on_up(),
             on_down=lambda: self.on_down(),
+            patient=True,
         )
-        self.results = Link(url, name=f"worker {name} (results)", exchanges=topology.EXCHANGES)
+        self.results = Link(url, name=f"worker {name} (results)", exchanges=topology.EXCHANGES, patient=True)
 
-    def open(self) -> None:
+    def open(self, wanted: Callable[[], bool] = lambda: True) -> None:
         """Connect both. Raises Conflict where a worker of this name is connected, and what Link.start raises."""
-        self.frames.start()
+        self.frames.start(wanted=wanted)
         try:
-            self.results.start()
+            self.results.start(wanted=wanted)
         except BaseException:
             self.frames.close()
             raise

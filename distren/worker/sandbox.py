@@ -23,6 +23,8 @@ Wanted = Literal["auto", "on", "off"]
 TEMPORARY = Path("/tmp")
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 """where programs are looked for when the worker has no PATH"""
+MARK = "DISTREN_RUN"
+"""the environment variable by which the processes are known that a worker has started; in a namespace not inside"""
 _NOBODY = "65534"
 """the number that the worker's own user has in the sandbox"""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -38,7 +40,7 @@ _PROBE_WITHIN = 30.0
 class Mode(StrEnum):
     SANDBOX = "sandbox"  #: bubblewrap: sees what a View says
     NAMESPACE = "namespace"  #: bubblewrap: sees the whole machine, and still ends with the worker, all of it
-    BARE = "bare"  #: no bubblewrap: sees the whole machine; what leaves the program's group may outlive it
+    BARE = "bare"  #: no bubblewrap: sees the whole machine; what wipes its environment may outlive it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ class Sandbox:
         if self.mode is Mode.BARE:
             return [*_with_its_parent(), *argv]
         told = ("--json-status-fd", str(status), "--block-fd", str(gate))
-        start = ("bwrap", "--die-with-parent", "--unshare-pid", *told)
+        start = ("bwrap", "--die-with-parent", "--unshare-pid", "--unsetenv", MARK, *told)
         if self.mode is Mode.NAMESPACE:
             return [*start, "--dev-bind", "/", "/", "--proc", "/proc", "--chdir", str(view.folder), "--", *argv]
         return [*start, *self._closed(Path(argv[0]), view), "--", *argv]

@@ -13,6 +13,7 @@ from distren.wire.frames import INLINE
 from distren.worker import attempt
 from distren.worker.attempt import Broken, Outcome, Rendered, Stopped
 from distren.worker.cache import InputCache
+from distren.worker.followers import Followers
 from distren.worker.hand import Ending, Hand, Holding
 from distren.worker.intake import Intake
 from distren.worker.limits import Limits
@@ -41,6 +42,7 @@ class Tools:
     sandbox: Sandbox
     bounds: Limits
     places: Places
+    followers: Followers
 
 
 class Slots:
@@ -126,7 +128,7 @@ class Slots:
             folder = tools.scratch.make(holding.token)
         except OSError as error:
             return Broken(reason=f"the worker's disk: {error}")
-        with tools.places.taken(holding.render.job) as place:
+        with tools.places.taken(holding.render.job) as place, tools.followers.log(holding.key) as on_line:
             return attempt.make(
                 holding.render,
                 skills=tools.skills,
@@ -137,6 +139,7 @@ class Slots:
                 folder=folder,
                 stop=holding.stop,
                 on_progress=progress,
+                on_line=on_line,
             )
 
     def _send(self, holding: Holding, outcome: Outcome) -> None:

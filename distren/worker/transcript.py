@@ -86,5 +86,29 @@ class Transcript:
 
     def text(self) -> bytes:
         """All that was kept; a line says how much is missing between its two parts."""
-        note = f"... {self._cut} bytes are cut out here ...\n".encode() if self._cut else b""
-        return b"".join((*self._head, note, *self._tail))
+        return b"".join((*self._head, self._note(self._cut), *self._tail))
+
+    def since(self, position: int, most: int) -> tuple[bytes, int]:
+        """The lines from byte `position` of all that was added, and where the next one begins.
+
+        No more than `most` bytes of them where that is more than one line; a line says how much is missing.
+        """
+        found, at = bytearray(), 0
+        for line in self._head:
+            if at >= position and found and len(found) + len(line) > most:
+                return bytes(found), at
+            found += line if at >= position else b""
+            at += len(line)
+        if position < at + self._cut:
+            found += self._note(at + self._cut - max(position, at))
+        at += self._cut
+        for line in self._tail:
+            if at >= position and found and len(found) + len(line) > most:
+                return bytes(found), at
+            found += line if at >= position else b""
+            at += len(line)
+        return bytes(found), max(at, position)
+
+    @staticmethod
+    def _note(cut: int) -> bytes:
+        return f"... {cut} bytes are cut out here ...\n".encode() if cut else b""

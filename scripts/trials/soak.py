@@ -66,7 +66,9 @@ def main(description: str | None) -> int:
     _say(f"{arguments.minutes} minutes, logs in {folder}")
     farm = TrialFarm(folder, Size(workers=2, slots=2))
     with farm.running():
+        before = _broker_memory(farm)
         jobs, samples = _work(farm, arguments.minutes * 60, arguments.rate)
+        inside = [(what, before.get(what, 0.0), now) for what, now in _broker_memory(farm).items()]
         exits = [f"{one.name} {one.code}" for one in farm.services for one in one.exits]
     found = [_growth(whose, what, values) for (whose, what), values in samples.items()]
     good = all(one.good for one in found) and not exits
@@ -77,11 +79,13 @@ def main(description: str | None) -> int:
         "good": good,
         "exits": exits,
         "growth": [asdict(one) | {"good": one.good} for one in found],
+        "broker_memory_mb": [{"what": what, "begin": begin, "end": end} for what, begin, end in inside],
         "samples": {f"{what} of {whose}": values for (whose, what), values in samples.items()},
     }
     path = arguments.output or folder / "soak.json"
     path.write_text(json.dumps(record) + "\n", "utf-8")
     _show(found, jobs, arguments.minutes)
+    _show_inside(inside)
     if good and arguments.output:
         shutil.rmtree(folder, ignore_errors=True)
     growing = [one.what for one in found if not one.good]
@@ -173,6 +177,19 @@ def _broker(farm: TrialFarm) -> dict[tuple[str, str], float]:
     }
 
 
+def _broker_memory(farm: TrialFarm) -> dict[str, float]:
+    """MB of the broker by what they are for, as RabbitMQ itself counts them (`rabbitmqctl status` shows the same).
+
+    The `total` of its kinds is what Erlang uses, what it holds besides is `allocated_unused`.
+    """
+    known = credentials.read(farm.folder / "broker")
+    assert known is not None, "the broker has been started"
+    with Management.of(known) as management:
+        found = management.request("GET", f"nodes/{known.node}/memory")["memory"]
+    totals = {f"total, {kind}": size for kind, size in found.pop("total", {}).items()}
+    return {what: size / _MB for what, size in (totals | found).items() if isinstance(size, int | float)}
+
+
 def _bytes(folder: Path) -> int:
     total = 0
     for path, _, names in os.walk(folder):
@@ -199,6 +216,15 @@ def _show(found: list[Growth], jobs: int, minutes: float) -> None:
         table.add_row(
             one.what, f"{one.first:.1f} {one.unit}", f"{one.last:.1f}", f"{one.per_hour:+.2f}", allowed, verdict
         )
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _show_inside(inside: list[tuple[str, float, float]]) -> None:
+    table = Table(title="memory of the broker, by RabbitMQ's own account")
+    for heading in ("what", "at the begin", "at the end", "more"):
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    for what, begin, end in sorted(inside, key=lambda one: one[1] - one[2]):
+        table.add_row(what, f"{begin:.1f} MB", f"{end:.1f}", f"{end - begin:+.1f}")
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 

@@ -10,45 +10,17 @@ from pathlib import Path
 
 import pytest
 from brokers import Broker
-from hands import Hands, result_of, submit
-from sites import Site, associate, site, until
+from hands import Hands, held, result_of, submit
+from sites import Site, Two, associate, site, until
 
 from distren.broker.management import Management
 from distren.domain import frameset
 from distren.domain.job import Limits
 from distren.domain.needs import Needs
-from distren.federation import health, sender
-from distren.server import borrower, federation, greetings, lender
+from distren.federation import health
 from distren.wire.jobs import FrameInfo, JobInfo, WorkerInfo
 
-Two = tuple[Site, Site]
-
-
-@pytest.fixture(scope="module")
-def two(
-    tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, management: Management
-) -> Iterator[Two]:
-    """Two peers, on two brokers."""
-    folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
-    with (
-        other_broker.management() as api,
-        site(f"alpha-{mark}", folder, other_broker, api) as alpha,
-        site(f"beta-{mark}", folder, broker, management) as beta,
-    ):
-        associate(alpha, beta)
-        yield alpha, beta
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes half a minute takes a second."""
-    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
-    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
-    monkeypatch.setattr(health, "DOWN_AFTER", 30.0)
-    monkeypatch.setattr(lender, "SILENT_AFTER", 5.0)
-    monkeypatch.setattr(lender, "REFUSED_FOR", 2.0)
-    monkeypatch.setattr(borrower, "GIVE_BACK_AFTER", 2.0)
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 def info(at: Site, job: int) -> JobInfo:
@@ -276,10 +248,3 @@ def test_three_in_a_ring_lend_to_who_has_room_and_never_on(
 def workers(at: Site) -> list[WorkerInfo]:
     with at.farm() as farm:
         return farm.workers()
-
-
-def held(at: Site) -> int:
-    """How many frames of peers are at a site."""
-    with at.engine.begin() as connection:
-        count: int = connection.exec_driver_sql("SELECT count(*) FROM guest_frames").scalar_one()
-        return count

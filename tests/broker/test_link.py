@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from line import Line
 
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.publisher import LARGEST, Outgoing
@@ -27,66 +27,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not come about"
         time.sleep(0.01)
-
-
-class Line:
-    """Passes bytes between anybody who connects to `url` and the broker, until it is cut."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._broker = (parts.hostname or "", parts.port or 5672)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
-        self.url = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"))
-        self._sockets: list[socket.socket] = []
-        self._open = True
-        self.swallows_answers = False
-        self.calls = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """End all connections; new ones are refused until `mend`."""
-        self._open = False
-        self._hang_up()
-
-    def mend(self) -> None:
-        self.swallows_answers = False
-        self._open = True
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        for end in self._sockets:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self._sockets.clear()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                self.calls += 1
-                if not self._open:
-                    near.close()
-                    continue
-                far = socket.create_connection(self._broker)
-                self._sockets += [near, far]
-                threading.Thread(target=self._pass, args=(near, far, False), daemon=True).start()
-                threading.Thread(target=self._pass, args=(far, near, True), daemon=True).start()
-
-    def _pass(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if not (answers and self.swallows_answers):
-                    target.sendall(data)
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -194,6 +134,19 @@ def test_a_patient_link_waits_for_its_broker(line: Line, ending: ExitStack) -> N
         line.mend()
         started.result(20)
     assert link.is_up
+
+
+def test_a_patient_link_that_nobody_wants_any_more_gives_up(line: Line, ending: ExitStack) -> None:
+    line.cut()
+    link = Link(line.url, name="test", patient=True)
+    ending.callback(link.close)
+    with pytest.raises(BrokerUnavailable):
+        link.start(wanted=lambda: line.calls < 2)
+
+
+def test_a_port_without_tls_is_refused_at_once_where_tls_is_wanted(vhost_url: str) -> None:
+    with pytest.raises(SettingsError, match="no TLS with the broker"):
+        Link(vhost_url.replace("amqp://", "amqps://"), name="test", patient=True).start()
 
 
 def test_a_queue_that_is_taken_is_a_conflict(new_link: Callable[..., Link]) -> None:

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
 from brokers import Broker
-from hands import Hands, submit
-from sites import Site, associate, site, until
+from hands import Hands, needing, submit
+from sites import Site, Two, pair, until
 
-from distren.broker.management import Management
 from distren.domain import frameset
 from distren.domain.job import Limits
 from distren.domain.needs import Needs
 from distren.errors import JobFileError
-from distren.federation import health, sender
-from distren.server import federation, greetings
+from distren.federation import health
 from distren.wire.jobs import FrameInfo
 
-Two = tuple[Site, Site]
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, management: Management) -> Iterator[Two]:
+def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Two]:
     """Two peers that lend nothing; they share a broker, and have all else for themselves."""
-    folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
-    with (
-        site(f"alpha-{mark}", folder, broker, management, lend="never") as alpha,
-        site(f"beta-{mark}", folder, broker, management, lend="never") as beta,
-    ):
-        associate(alpha, beta)
-        yield alpha, beta
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes a quarter of a minute takes a second."""
-    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
-    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
-    monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
-
-
-def needing(frame: str, at: Site, job: int, needed: str) -> tuple[Needs, ...]:
-    return (Needs(frames=frameset.parse(frame), needed=frameset.parse(needed), job=job, server=at.name),)
+    with pair(tmp_path_factory.mktemp("sites"), broker, broker, lend="never") as made:
+        yield made
 
 
 def frame(at: Site, job: int, number: int) -> FrameInfo:

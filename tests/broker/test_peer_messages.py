@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pika
 import pytest
-from brokers import Broker
-from sites import Site, associate, site, until
+from sites import Site, Two, until
 from sqlalchemy import Connection
 
 from distren.amqp.peers import OUTBOUND
 from distren.broker.management import Management
 from distren.errors import InputError
-from distren.federation import health, receiver, sender
-from distren.server import federation, greetings
+from distren.federation import receiver
 from distren.wire.jobs import ShowJob
 
-Two = tuple[Site, Site]
-
-
-@pytest.fixture(scope="module")
-def two(
-    tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, management: Management
-) -> Iterator[Two]:
-    """Two peers, on two brokers; `alpha` holds the shovels."""
-    folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
-    with (
-        other_broker.management() as api,
-        site(f"alpha-{mark}", folder, other_broker, api) as alpha,
-        site(f"beta-{mark}", folder, broker, management) as beta,
-    ):
-        associate(alpha, beta)
-        yield alpha, beta
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is lost is sent again after a second, not after a quarter of a minute."""
-    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
-    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
-    monkeypatch.setattr(health, "DOWN_AFTER", 5.0)
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 class Ear:

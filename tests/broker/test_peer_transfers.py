@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,10 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from brokers import Broker
-from sites import PATIENCE, Site, associate, site, until
+from sites import PATIENCE, Site, Two, pair, until
 
 from distren.amqp.blobs import BlobSender
-from distren.broker.management import Management
 from distren.broker.private import PrivateBroker
 from distren.client.connection import Connection
 from distren.domain.job import Blob
@@ -31,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from trials.proxy import Proxies, Proxy
 
 SIZE = 24 * 2**20
-Two = tuple[Site, Site]
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +40,11 @@ def line(broker: Broker) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-def two(
-    tmp_path_factory: pytest.TempPathFactory,
-    broker: Broker,
-    other_broker: Broker,
-    management: Management,
-    line: Proxy,
-) -> Iterator[Two]:
+def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, line: Proxy) -> Iterator[Two]:
     """Two peers; the brokers' only way to each other is `line`."""
-    folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
-    with (
-        other_broker.management() as api,
-        site(f"alpha-{mark}", folder, other_broker, api) as alpha,
-        site(f"beta-{mark}", folder, broker, management, peer_jobs=2, peer_upload=2 * SIZE) as beta,
-    ):
-        associate(alpha, beta, f"127.0.0.1:{line.port}")
-        yield alpha, beta
+    place, quota = f"127.0.0.1:{line.port}", {"peer_jobs": 2, "peer_upload": 2 * SIZE}
+    with pair(tmp_path_factory.mktemp("sites"), other_broker, broker, place, **quota) as made:
+        yield made
 
 
 def stored(at: Site, size: int = SIZE) -> Blob:
@@ -221,14 +207,7 @@ def test_a_broker_that_is_killed_in_mid_transfer_loses_nothing(
         password=known.password,
         version="",
     )
-    mark = secrets.token_hex(3)
-    with (
-        other_broker.management() as api,
-        killed.management() as killed_api,
-        site(f"alpha-{mark}", tmp_path, other_broker, api) as alpha,
-        site(f"beta-{mark}", tmp_path, killed, killed_api) as beta,
-    ):
-        associate(alpha, beta)
+    with pair(tmp_path, other_broker, killed) as (alpha, beta):
         blob = stored(beta, 3 * SIZE)
         fetch = Fetch(alpha, beta, blob)
         until(lambda: fetch.bytes > 4 * 2**20)

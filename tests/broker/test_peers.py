@@ -55,23 +55,6 @@ def test_no_password_is_shown_to_anybody(alpha: Site, beta: Site) -> None:
     assert secret not in str(beta.peer(alpha.name).model_dump())
 
 
-def test_removing_a_peer_leaves_nothing_on_the_broker(
-    alpha: Site, beta: Site, other_broker: Broker, management: Management
-) -> None:
-    associate(alpha, beta)
-    for here, there in ((alpha, beta), (beta, alpha)):
-        operator.remove(here.settings, there.name)
-        here.reload()
-        operator.dissolve(here.settings, there.name)
-        with here.broker.management() as api:
-            assert here.peer_vhost(there.name) not in api.vhosts()
-            assert here.peer_vhost(there.name) not in [one["name"] for one in api.request("GET", "users")]
-            assert [one for one in api.request("GET", "parameters/shovel") if one["vhost"].endswith(there.name)] == []
-    with alpha.farm() as farm:
-        assert farm.peers() == []
-    associate(alpha, beta)
-
-
 def test_a_peers_user_can_do_nothing_but_send_and_take(alpha: Site, beta: Site, management: Management) -> None:
     associate(alpha, beta)
     (rights,) = management.request("GET", f"users/{beta.peer_vhost(alpha.name)}/permissions")

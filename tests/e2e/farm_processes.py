@@ -49,12 +49,12 @@ class FarmProcesses:
         return {**clean, "DISTREN_BROKER": self.broker_url, "DISTREN_DATA": str(self.data), **self.variables, **changes}
 
     def start(self, program: str, *flags: str, name: str = "", **changes: str) -> subprocess.Popen[bytes]:
-        """Start `distren-<program>`; its log is <data>/<name>.log."""
+        """Start `distren-<program>` (`main`: `distren`); its log is <data>/<name>.log."""
         name = name or program
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", f"distren.cli.{program}", *flags],
+                command_line(program, flags),
                 env=self.environment(**changes),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

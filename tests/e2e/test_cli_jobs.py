@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
-from farm_processes import FarmProcesses
+from farm_processes import FarmProcesses, wait_for
 
 from distren.client import seed
 from distren.client.wishes import Wishes
@@ -105,6 +105,21 @@ def test_frames_logs_and_workers_are_shown(farm: FarmProcesses, finished: str) -
     (worker,) = farm.distren("workers", "--json").json
     assert worker["worker"] == "render-1"
     assert "povray" in worker["renderers"]
+
+
+def test_logs_are_followed_to_the_end_of_the_frame(farm: FarmProcesses, scene: Path, finished: str) -> None:
+    followed = farm.distren("logs", "-f", f"{finished}/frame/3")
+    assert followed.code == 0, followed.err
+    assert followed.out == farm.distren("logs", f"{finished}/frame/3").out
+    assert "attempt 1 at frame 3" in followed.err
+    assert followed.err.splitlines()[-1] == "distren: attempt 1 is done"
+    assert farm.distren("logs", "-f", "--list", f"{finished}/frame/3").code == 3
+    job = str(farm.distren("submit", str(scene), "-f", "1", "-s", "64x48", "--pool", "night", "--json").json["job"])
+    farm.start("main", "logs", "-f", f"{job}/frame/1", name="follower")
+    wait_for(lambda: "frame 1 of job" in farm.log("follower"), 60)
+    assert "waits: no worker of pool 'night'" in farm.log("follower")
+    assert farm.distren("cancel", job).code == 0
+    assert farm.running.pop("follower").wait(60) == 0
 
 
 def test_attempts_say_what_they_used_and_nothing_warns_of_a_good_picture(farm: FarmProcesses, finished: str) -> None:

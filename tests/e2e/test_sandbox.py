@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from distren.worker.process import Outcome, Stop
 from distren.worker.sandbox import Mode, Sandbox, View
 
 CLOSED = Sandbox(mode=Mode.SANDBOX)
+BWRAP = shutil.which("bwrap")
 
 
 @pytest.fixture
@@ -166,10 +168,10 @@ WORKER = """
 import sys, threading
 from pathlib import Path
 from distren.worker import child, sandbox
-from distren.worker.sandbox import View
+from distren.worker.sandbox import Mode, Sandbox, View
 
 folder = Path(sys.argv[1])
-house = sandbox.find(sys.argv[2], shared=(), folder=folder)
+house = Sandbox(mode=Mode(sys.argv[2]))
 view = View(folder=folder / "output", temporary=folder / "tmp")
 running = []
 thread = threading.Thread(target=lambda: running.append(child.start(["/bin/sh", "-c", sys.argv[3]], house, view)))
@@ -180,8 +182,8 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("wanted", ["on", "off"])
-def test_a_program_outlives_the_thread_that_began_it_but_never_the_worker(view: View, wanted: str) -> None:
+@pytest.mark.parametrize("mode", Mode)
+def test_a_program_outlives_the_thread_that_began_it_but_never_the_worker(view: View, mode: Mode) -> None:
     """Also one that ignores signals, and has left its session and its parent."""
     sleep = f"sleep 300.{zlib.crc32(bytes(view.folder))}"
     script = f"trap '' TERM HUP INT; (setsid {sleep} &) & {sleep} & wait"
@@ -189,10 +191,27 @@ def test_a_program_outlives_the_thread_that_began_it_but_never_the_worker(view: 
     def asleep() -> int:
         return sum(one.info["cmdline"] == sleep.split() for one in psutil.process_iter(["cmdline"]))
 
-    argv = [sys.executable, "-c", WORKER, str(view.folder.parent), wanted, script]
+    argv = [sys.executable, "-c", WORKER, str(view.folder.parent), mode, script]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == b"its thread has ended\n"
         wait_for(lambda: asleep() == 2)
         worker.kill()
     wait_for(lambda: asleep() == 0)
+
+
+def test_a_sandbox_that_is_being_made_when_the_worker_is_killed_comes_to_nothing(
+    view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bubblewrap asks the kernel to end with its parent only a while after its start: here, after a very long one."""
+    slow, number = tmp_path / "bin" / "bwrap", tmp_path / "number"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\necho $$ >{number}.new; mv {number}.new {number}; sleep 300; exec {BWRAP} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{sandbox.PATH}")
+    argv = [sys.executable, "-c", WORKER, str(view.folder.parent), Mode.SANDBOX, "true"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as worker:
+        wait_for(number.exists)
+        worker.kill()
+    left = Path("/proc", number.read_text().strip(), "cmdline")
+    wait_for(lambda: not (left.exists() and left.read_bytes()))  # of one that has ended nothing is in there

@@ -293,9 +293,19 @@ def inside(monkeypatch: pytest.MonkeyPatch) -> Any:
     bpy.context = SimpleNamespace()
     monkeypatch.setitem(sys.modules, "bpy", bpy)
     monkeypatch.syspath_prepend(str(DRIVERS))
-    for name in ("devices", "looks", "passes", "tiles"):
+    for name in ("devices", "external", "looks", "passes", "tiles"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module
+
+
+@pytest.mark.parametrize("strips", ["strips_all", "sequences_all"])
+def test_strips_are_found_under_the_name_that_this_blender_has_for_them(inside: Any, strips: str) -> None:
+    external = inside("external")
+    empty, used = (SimpleNamespace(**{strips: some}) for some in ([], [SimpleNamespace(name="title", type="TEXT")]))
+    external.bpy.data = SimpleNamespace(
+        scenes=[SimpleNamespace(sequence_editor=editor, library=None) for editor in (None, empty, used)]
+    )
+    assert list(external._sequences()) == []
 
 
 def scene(device: str = "CPU", engine: str = "CYCLES") -> Any:

@@ -2,7 +2,7 @@
 
     blender --factory-startup -b FILE.blend -P driver.py -- PLAN
 
-PLAN is a JSON object: `name` (of the files), `size` (pixels of the whole image, null for the file's own), `settings`,
+PLAN is a JSON object: `name` (of the files), `size` (pixels of the whole image, 0 for what the file says), `settings`,
 `slot`, `scripts`.
 Standard input is a socket: each line that comes is a JSON object with `output` (an empty folder) and `frame`, and
 perhaps `tile` (left, top, width, height in pixels); each answer is a line, too: `files` that were written, or `trouble`

@@ -119,7 +119,9 @@ def _sequences() -> Iterator[Reference]:
     """Pictures and films in the video editor."""
     for scene in bpy.data.scenes:
         editor = scene.sequence_editor
-        for strip in (getattr(editor, "strips_all", None) or editor.sequences_all) if editor is not None else ():
+        if editor is None:
+            continue
+        for strip in editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all:  # before Blender 4.4
             owner = f"strip '{strip.name}'"
             if strip.type == "MOVIE":
                 yield _file(strip, "filepath", owner, base=scene.library)
