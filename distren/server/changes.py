@@ -15,16 +15,19 @@ from distren.domain.progress import Counts, outcome
 from distren.domain.states import FRAME_ENDED, JOB_ENDED, AttemptState, FrameState, JobState
 from distren.errors import NotFound
 from distren.server import consequences
-from distren.server.consequences import Move
+from distren.server.consequences import Kinds, Move
 from distren.storage import attempts as attempt_rows
-from distren.storage import dependencies, mass
+from distren.storage import cascades, dependencies, far, identity, mass
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
 from distren.storage.attempts import AttemptRecord
+from distren.storage.cascades import Moved
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 
 Key = tuple[int, int]
+MANY = 2_000
+"""dependencies from which on the frames that follow are changed by a statement: others would wait for 0.2 s"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +187,47 @@ class Changes:
                 self._follow()
 
     def _follow_from(self, moves: list[Move]) -> None:
-        rules = consequences.of(self._connection, moves, self._now)
+        kinds = self._follow_by_statements(Kinds.of(moves))
+        rules = consequences.of(self._connection, moves, kinds, self._now)
         self._load(rules)
         for key, several in rules.items():
             for rule in several:
                 if rule is not frame_rules.revive or self.job(key[0]).state is not JobState.CANCELLED:
                     self._set(self._frames[key].frame, rule(self._frames[key].frame))
+
+    def _follow_by_statements(self, kinds: Kinds) -> Kinds:
+        """Let frames follow where they are very many; what is left is followed frame by frame.
+
+        They must not have been loaded, but for those that wait for what has become done.
+        """
+        connection, loaded = self._connection, [stored for stored in self._frames.values() if stored.needs]
+        if dependencies.are_many(connection, kinds.done, MANY, None):
+            self._cascaded(cascades.release(connection, kinds.done, [_key(one) for one in loaded]))
+            own = dependencies.dependents(connection, kinds.done, [_key(one) for one in loaded])
+            for key, count in own.items():
+                self._set(self._frames[key].frame, frame_rules.need_done(self._frames[key].frame, count))
+            kinds = replace(kinds, done=())
+        if not any(one.frame.state is FrameState.BLOCKED for one in loaded):
+            away = far.every(connection) if kinds.failing else {}
+            if not any(job in away for job, _ in kinds.failing) and dependencies.are_many(
+                connection, kinds.failing, MANY, dependencies.WAITING
+            ):
+                server = identity.stored_name(connection) or ""
+                self._cascaded(cascades.starve(connection, kinds.failing, server, self._now))
+                kinds = replace(kinds, failing={})
+        if not any(one.frame.starved for one in loaded) and dependencies.are_many(
+            connection, kinds.mended, MANY, dependencies.STARVED
+        ):
+            moved = cascades.revive(connection, kinds.mended)
+            self._cascaded(moved)
+            kinds = replace(kinds, mended=())
+            for job in moved:
+                self.settle(job, -1, 2**63 - 1)
+        return kinds
+
+    def _cascaded(self, moved: Moved) -> None:
+        for job, counts in moved.items():
+            self._moved[job].update(counts)
 
     def _moves(self, followed: dict[Key, FrameState]) -> list[Move]:
         """The frames whose state others may have to follow; `followed` holds the states of earlier calls."""
@@ -263,3 +301,7 @@ class Changes:
 
 def _no_job(number: int) -> NotFound:
     return NotFound(f"there is no job {number}: 'distren jobs' lists the jobs")
+
+
+def _key(stored: Stored) -> Key:
+    return stored.frame.job, stored.frame.id

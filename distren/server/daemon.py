@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -235,6 +236,8 @@ class Server:
             try:
                 with engine.begin() as connection:
                     term = state.waterline.begin(connection, identity.next_term(connection))
+                    if state.waterline.restored:
+                        state.keep_unused = inf  # jobs that came after the copy are named by nobody
                     identity.begin_term(connection, term)
                 identity.fence(engine, term)
                 return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Iterable
-from math import inf
 
 from sqlalchemy import Connection
 
@@ -50,8 +49,7 @@ class Turns:
         self._state, self._relay, self._link = state, relay, link
         self._reconciler = Reconciler(state.name, state.fleet)
         self._repair = Repair()
-        keep = inf if state.waterline.restored else state.keep_unused  # what came after the copy is named by nobody
-        self.collection = Collection(state.store, keep, state.steady(), state.now)
+        self.collection = Collection(state.store, state.keep_unused, state.steady(), state.now)
         self._retries: list[float] = []
         self._unsaved: dict[str, Report] = {}
         self._ended: set[str] = set()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, and_, case, exists, func, or_, select, update
+from sqlalchemy import CTE, ColumnElement, Connection, and_, case, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from distren.domain.job import Blob
@@ -121,10 +121,12 @@ def _within(job: int, after: int, last: int) -> tuple[ColumnElement[bool], ...]:
     return dependencies.c.job == job, dependencies.c.frame > after, dependencies.c.frame <= last
 
 
-def dependents(connection: Connection, keys: Collection[Key]) -> dict[Key, int]:
-    """The frames that need any of these, each with how many of them it needs."""
+def dependents(connection: Connection, keys: Collection[Key], among: Collection[Key] | None = None) -> dict[Key, int]:
+    """The frames that need any of these, each with how many of them it needs; those `among` some, where given."""
     found: defaultdict[Key, int] = defaultdict(int)
     for chosen in _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame):
+        if among is not None:
+            chosen = and_(chosen, tuple_(dependencies.c.job, dependencies.c.frame).in_(among))
         query = select(dependencies.c.job, dependencies.c.frame, func.count()).where(chosen)
         for job, frame, count in connection.execute(query.group_by(dependencies.c.job, dependencies.c.frame)):
             found[job, frame] += count
@@ -133,32 +135,54 @@ def dependents(connection: Connection, keys: Collection[Key]) -> dict[Key, int]:
 
 def waiting_on(connection: Connection, keys: Collection[Key]) -> dict[Key, Key]:
     """The blocked frames that need any of these, directly or through other blocked ones, each with a frame it needs."""
-    return _reached(connection, keys, frames.c.state == FrameState.BLOCKED)
+    return _reached(connection, keys, WAITING)
 
 
 def starved_by(connection: Connection, keys: Collection[Key]) -> dict[Key, Key]:
     """The frames that have failed for want of any of these, directly or not, each with a frame it needs."""
-    return _reached(connection, keys, and_(frames.c.state == FrameState.FAILED, frames.c.starved == 1))
+    return _reached(connection, keys, STARVED)
+
+
+WAITING = frames.c.state == FrameState.BLOCKED
+STARVED = and_(frames.c.state == FrameState.FAILED, frames.c.starved == 1)
+"""which frames a walk passes, from those that are needed to those that need them"""
+
+
+def are_many(connection: Connection, keys: Collection[Key], most: int, passing: ColumnElement[bool] | None) -> bool:
+    """Whether `most` dependencies or more lead on from these frames: directly, or through `passing` ones."""
+    found = 0
+    for chosen in _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame):
+        way = select(dependencies.c.job).where(chosen) if passing is None else select(walk(chosen, passing).c.job)
+        found += connection.execute(select(func.count()).select_from(way.limit(most).subquery())).scalar_one()
+        if found >= most:
+            return True
+    return False
+
+
+def ways(keys: Collection[Key]) -> Iterator[ColumnElement[bool]]:
+    """Conditions that choose the dependencies on these frames, a part of them each."""
+    return _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame)
 
 
 def _reached(connection: Connection, keys: Collection[Key], passing: ColumnElement[bool]) -> dict[Key, Key]:
     """Walk from these frames to those that need them, as far as frames are `passing`."""
     found: dict[Key, Key] = {}
     for chosen in _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame):
-        for job, frame, of_job, of_frame in connection.execute(select(_walk(chosen, passing))):
+        for job, frame, of_job, of_frame in connection.execute(select(walk(chosen, passing))):
             found.setdefault((job, frame), (of_job, of_frame))
     return found
 
 
-def _walk(chosen: ColumnElement[bool], passing: ColumnElement[bool]) -> CTE:
+def walk(chosen: ColumnElement[bool], passing: ColumnElement[bool]) -> CTE:
+    """The dependencies that lead on from those chosen, all of them of frames that are `passing`."""
     columns = (dependencies.c.job, dependencies.c.frame, dependencies.c.of_job, dependencies.c.of_frame)
     is_dependent = and_(frames.c.job == dependencies.c.job, frames.c.id == dependencies.c.frame)
-    walk = select(*columns).join(frames, is_dependent).where(chosen, passing).cte("walk", recursive=True)
-    further = select(*columns).select_from(walk)
+    found = select(*columns).join(frames, is_dependent).where(chosen, passing).cte("walk", recursive=True)
+    further = select(*columns).select_from(found)
     further = further.join(
-        dependencies, and_(dependencies.c.of_job == walk.c.job, dependencies.c.of_frame == walk.c.frame)
+        dependencies, and_(dependencies.c.of_job == found.c.job, dependencies.c.of_frame == found.c.frame)
     )
-    return walk.union(further.join(frames, is_dependent).where(passing))
+    return found.union(further.join(frames, is_dependent).where(passing))
 
 
 def broken(connection: Connection, keys: Collection[Key]) -> dict[Key, tuple[Key, FrameState]]:

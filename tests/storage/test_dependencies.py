@@ -13,7 +13,7 @@ from distren.domain.job import Blob, JobSpec
 from distren.domain.needs import Needs
 from distren.domain.states import FrameState, JobState
 from distren.errors import Conflict, NotFound
-from distren.server import intake, views
+from distren.server import changes, intake, views
 from distren.server.fleet import Fleet
 from distren.server.intake import Seed
 from distren.storage import dependencies, identity
@@ -71,8 +71,10 @@ class Chained(Farm):
         }
 
 
-@pytest.fixture
-def farm(engine: Engine) -> Chained:
+@pytest.fixture(params=[changes.MANY, 1], ids=["one by one", "by statements"])
+def farm(engine: Engine, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Chained:
+    """What follows from a change is the same, however many frames follow."""
+    monkeypatch.setattr(changes, "MANY", request.param)
     return Chained(engine)
 
 

@@ -113,7 +113,7 @@ def test_every_id_is_one_frame_however_often_it_is_named(farm: Farm, frames: str
     ids = set(frameset.parse(frames)) | {7} | set(range(200, 391, 10))
     assert farm.job(job).counts.total == farm.job(job).counts[FrameState.READY] == len(ids)
     with farm.engine.begin() as connection:
-        stored = {one.frame.id: one.group for page in frame_rows.pages(connection, job) for one in page}
+        stored = {one.frame.id: one.group for one in frame_rows.of_job(connection, job, limit=10_000)}
     assert set(stored) == ids
     assert {frame for frame, number in stored.items() if number == 0} == {7}
     assert {frame for frame, number in stored.items() if number == 1} == set(range(200, 391, 10))
