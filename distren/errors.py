@@ -9,11 +9,13 @@
     │   ├── TarballError             a tarball that is damaged, unsafe or over a limit
     │   └── SettingsError            a flag, an environment variable or a configuration file
     ├── NotFound                 4   no such job, frame, file or server
+    │   └── JobMoved                 the job was handed over to another server, which is named
     ├── BrokerUnavailable        5   no broker answers at the address
     ├── AccessRefused            6   the broker refuses the user or the password
     ├── JobFailed                7   the job ended, but not with every frame done
     ├── Conflict                 8   the name is taken, or the thing is already running
     ├── OutputError              9   a file or folder can not be written
+    │   └── DatabaseDamaged          a database that can not be read any more
     ├── RendererUnavailable      10  no worker, or not this machine, can run the renderer
     ├── NoAnswer                 11  the server did not answer in time
     ├── SchemaError              12  the database has a schema that this version does not know
@@ -65,6 +67,14 @@ class NotFound(DistrenError):
     exit_code = 4
 
 
+class JobMoved(NotFound):
+    """`url` is what the job is called now; `server` and `job` are its parts."""
+
+    def __init__(self, text: str = "", *, server: str = "", job: int = 0) -> None:
+        super().__init__(text or f"the job is distren://{server}/{job} now")
+        self.server, self.job = server, job
+
+
 class BrokerUnavailable(DistrenError):
     exit_code = 5
 
@@ -83,6 +93,10 @@ class Conflict(DistrenError):
 
 class OutputError(DistrenError):
     exit_code = 9
+
+
+class DatabaseDamaged(OutputError):
+    pass
 
 
 class RendererUnavailable(DistrenError):

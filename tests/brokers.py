@@ -71,6 +71,19 @@ def private(kind: Kind, folder: Path, **settings: Any) -> PrivateBroker:
     return Node(folder, **settings) if kind == "local" else Container(folder, **settings)
 
 
+def control(broker: PrivateBroker, *arguments: str) -> str:
+    """What `rabbitmqctl ARGUMENTS` says, for a private broker that runs."""
+    known = broker.wait_ready()
+    if isinstance(broker, Container):
+        return broker._engine.run("exec", broker.name, "rabbitmqctl", *arguments)
+    assert isinstance(broker, Node)
+    program = server_program.find()
+    assert program is not None
+    command = [str(program.with_name("rabbitmqctl")), "-n", known.node, *arguments]
+    environment = broker._environment(known)
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
 @contextmanager
 def running(kind: Kind) -> Iterator[Broker]:
     """A broker of this kind, and its end, also when this process is killed."""

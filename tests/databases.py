@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from distren.storage.engine import open_engine
@@ -27,31 +29,66 @@ def _as_postgres(*argv: str) -> list[str]:
     )
 
 
+class PostgreSQL:
+    """An empty PostgreSQL server that listens on a socket in its own folder; `kill` and `start` are for tests."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self.folder = programs, folder
+        self._data = folder / "data"
+        self.url = f"postgresql://distren@/postgres?host={folder}"
+        self._run(str(programs / "initdb"), "-D", str(self._data), "-A", "trust", "-U", "distren")
+
+    def start(self) -> None:
+        """Return once it takes connections."""
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off"
+        self._control("-l", str(self.folder / "log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        self._control("-m", "immediate", "stop")
+
+    def kill(self) -> None:
+        """kill -9 of all its processes."""
+        leader = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        processes = [leader, *leader.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=20)
+
+    def _control(self, *arguments: str) -> None:
+        self._run(str(self._programs / "pg_ctl"), "-D", str(self._data), "-w", *arguments)
+
+    def _run(self, *argv: str) -> None:
+        subprocess.run(_as_postgres(*argv), check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of an empty PostgreSQL server that listens on a socket in its own folder."""
+def postgresql_server() -> Iterator[PostgreSQL]:
+    """A PostgreSQL of this session's own."""
     programs = _programs()
     if programs is None:
         message = "PostgreSQL is not installed: scripts/install test installs it"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    socket = Path("/tmp") / f"distren-pg-{os.getpid()}"  # a socket's path may have 107 characters at most
-    socket.mkdir(mode=0o777)
-    socket.chmod(0o777)
-    data = socket / "data"
-    run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
+    folder = Path("/tmp") / f"distren-pg-{os.getpid()}"  # a socket's path may have 107 characters at most
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
     try:
-        subprocess.run(_as_postgres(str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "distren"), **run)
-        options = f"-c listen_addresses='' -c unix_socket_directories={socket} -c fsync=off"
-        control = _as_postgres(str(programs / "pg_ctl"), "-D", str(data), "-w")
-        subprocess.run([*control, "-l", str(socket / "log"), "-o", options, "start"], **run)
+        made = PostgreSQL(programs, folder)
+        made.start()
         try:
-            yield f"postgresql://distren@/postgres?host={socket}"
+            yield made
         finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], **run)
+            made.stop()
     finally:
-        shutil.rmtree(socket, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_server: PostgreSQL) -> str:
+    """The URL of its database `postgres`."""
+    return postgresql_server.url
 
 
 @pytest.fixture
@@ -61,6 +98,7 @@ def postgresql_url(postgresql: str) -> Iterator[str]:
     admin = open_engine(postgresql)
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()  # a test may kill the server, and with it what connections are open
     yield postgresql.replace("/postgres?", f"/{name}?")
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")

@@ -27,6 +27,11 @@ class BulkConnection(SelectConnection):
     if TYPE_CHECKING:
 
         def _process_frame(self, value: object) -> None: ...
+        def _terminate_stream(self, error: Exception | None) -> None: ...
+
+    def cut(self, why: str) -> None:
+        """End the connection without a word: in good order that waits for all that the broker was told before."""
+        self._terminate_stream(exceptions.StreamLostError(why))
 
     def _proto_connection_made(self, transport: Any) -> None:
         transport._MAX_RECV_BYTES = READ

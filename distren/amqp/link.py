@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,6 +21,9 @@ from pika.channel import Channel
 from distren.amqp import address
 from distren.amqp.bulk import BulkConnection
 from distren.amqp.publisher import Done, Outgoing, Publisher, Sending
+from distren.amqp.standing import Consumer as Consumer
+from distren.amqp.standing import Delivery as Delivery
+from distren.amqp.standing import Standing
 from distren.amqp.topology import Exchange, Queue
 from distren.errors import BrokerUnavailable, Conflict, DistrenError
 
@@ -36,43 +38,13 @@ HEARTBEAT = 10
 _RESOURCE_LOCKED = 405
 
 
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """A message that has arrived; `session` tells the connection that it came through."""
-
-    body: bytes
-    tag: int
-    session: int
-    queue: str
-    key: str = ""
-    type: str | None = None
-    reply_to: str | None = None
-    correlation_id: str | None = None
-    redelivered: bool = False
-    headers: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Consumer:
-    """A standing order for messages of `queue`; `prefetch` 0 means that nothing is acknowledged one by one.
-
-    `on_delivery` runs in the link's thread: it must only hand the delivery on.
-    """
-
-    queue: str
-    tag: str
-    on_delivery: Callable[[Delivery], None]
-    prefetch: int = 1
-    automatic: bool = False
-    """the broker forgets a message as it sends it: for queues whose messages may be lost"""
-
-
 class Link:
     """One connection, its thread, and what is declared and consumed each time it (re)opens.
 
     `name` is what the management UI shows. `on_up` runs in the link's thread after each opening, when exchanges,
-    queues and consumers are back. A link that is not `patient` fails its start when there is no broker. `heartbeat`
-    is in seconds: a broker or program that is silent for twice as long is gone.
+    queues and consumers are back; `on_replaced` hears there of a quorum queue that could not be used any more and has
+    been made again, empty: a link without it leaves that to others. A link that is not `patient` fails its start when
+    there is no broker. `heartbeat` is in seconds: a broker or program that is silent for twice as long is gone.
     """
 
     def __init__(
@@ -84,16 +56,16 @@ class Link:
         queues: Iterable[Queue] = (),
         on_up: Callable[[], None] | None = None,
         on_down: Callable[[], None] | None = None,
+        on_replaced: Callable[[str], None] | None = None,
         patient: bool = False,
         heartbeat: int = HEARTBEAT,
     ) -> None:
         self.name = name
         self._url = url
         self._parameters = address.parameters(url, name=name, heartbeat=heartbeat)
-        self._exchanges, self._queues = list(exchanges), list(queues)
+        self._standing = Standing(exchanges, queues, self._guarded, on_replaced)
         self.on_up, self._on_down = on_up, on_down
         self._patient = patient
-        self._consumers: dict[str, Consumer] = {}
         self._orders: deque[Callable[[], None]] = deque()
         self._woken = False
         self._lock = threading.Lock()
@@ -101,7 +73,7 @@ class Link:
         self._connection: BulkConnection | None = None
         self._channel: Channel | None = None
         self._session = 0
-        self._publisher = Publisher(self._guarded, self._report_idle)
+        self._publisher = Publisher(self._guarded, self._report_idle, self._refused)
         self._closing = threading.Event()
         self._poke = threading.Event()
         self._first = threading.Event()
@@ -196,19 +168,19 @@ class Link:
 
     def consume(self, consumer: Consumer) -> None:
         """Begin to consume, now and after each reconnection."""
-        self._order(partial(self._consume, consumer))
+        self._order(lambda: self._standing.consume(self._usable(), self._session, consumer))
 
     def cancel(self, tag: str) -> None:
         """End a consumer; what it has been given stays with us until it is acknowledged."""
-        self._order(partial(self._cancel, tag))
+        self._order(lambda: self._standing.cancel(self._usable(), tag))
 
     def declare(self, queue: Queue) -> None:
         """Declare and bind a queue, now and after each reconnection."""
-        self._order(partial(self._declare_later, queue))
+        self._order(lambda: self._standing.declare(self._usable(), queue))
 
     def unbind(self, queue: Queue) -> None:
         """Take back the bindings of a queue that `declare` was given; the queue itself stays."""
-        self._order(partial(self._unbind, queue))
+        self._order(lambda: self._standing.unbind(self._usable(), queue))
 
     def purge(self, queue: str) -> None:
         """Empty a queue of the messages that wait in it."""
@@ -336,6 +308,7 @@ class Link:
             stop(translated)
 
         def on_closed(_: Any, error: Any) -> None:
+            self._standing.ended(getattr(error, "reply_code", 0))
             stop(BrokerUnavailable(f"the broker at {address.shown(self._url)} closed the connection: {error}"))
 
         connection = BulkConnection(
@@ -364,12 +337,7 @@ class Link:
         channel.add_on_close_callback(self._channel_closed)
         channel.add_on_cancel_callback(self._consumer_ended)
         self._publisher.open(channel)
-        for exchange in self._exchanges:
-            channel.exchange_declare(exchange.name, exchange.kind, durable=True)
-        for queue in self._queues:
-            self._declare(channel, queue)
-        for consumer in self._consumers.values():
-            self._begin(channel, consumer)
+        self._standing.open(channel, self._session + 1)
         # The broker answers in order: when this answer comes, all of the above is in force.
         channel.basic_qos(prefetch_count=0, callback=lambda _: self._ready(channel))
 
@@ -379,6 +347,7 @@ class Link:
         if self._first.is_set():
             log.info("connected to the broker again")
         self._publisher.resume(channel)
+        self._standing.opened()
         if self.on_up is not None:
             self._guarded(self.on_up)
         self._first.set()
@@ -420,62 +389,6 @@ class Link:
 
     # -- consuming ---------------------------------------------------------------------------------------------------
 
-    def _declare_later(self, queue: Queue) -> None:
-        self._queues.append(queue)
-        if (channel := self._usable()) is not None:
-            self._declare(channel, queue)
-
-    def _unbind(self, queue: Queue) -> None:
-        if queue in self._queues:
-            self._queues.remove(queue)
-        if (channel := self._usable()) is not None:
-            for exchange, key in queue.bindings:
-                channel.queue_unbind(queue.name, exchange, key)
-
-    def _declare(self, channel: Channel, queue: Queue) -> None:
-        channel.queue_declare(
-            queue.name, durable=not queue.exclusive, exclusive=queue.exclusive, arguments=dict(queue.arguments)
-        )
-        for exchange, key in queue.bindings:
-            channel.queue_bind(queue.name, exchange, key)
-
-    def _consume(self, consumer: Consumer) -> None:
-        self._consumers[consumer.tag] = consumer
-        if (channel := self._usable()) is not None:
-            self._begin(channel, consumer)
-
-    def _begin(self, channel: Channel, consumer: Consumer) -> None:
-        session = self._session + (0 if self._channel is channel else 1)
-
-        def deliver(_: Any, method: Any, properties: Any, body: bytes) -> None:
-            self._guarded(
-                consumer.on_delivery,
-                Delivery(
-                    body=body,
-                    tag=method.delivery_tag,
-                    session=session,
-                    queue=consumer.queue,
-                    key=method.routing_key,
-                    type=properties.type,
-                    reply_to=properties.reply_to,
-                    correlation_id=properties.correlation_id,
-                    redelivered=method.redelivered,
-                    headers=properties.headers or {},
-                ),
-            )
-
-        if not consumer.automatic:
-            channel.basic_qos(prefetch_count=consumer.prefetch, callback=lambda _: None)
-        channel.basic_consume(
-            consumer.queue, deliver, auto_ack=consumer.automatic, consumer_tag=consumer.tag, callback=lambda _: None
-        )
-
-    def _cancel(self, tag: str) -> None:
-        # Without waiting for an answer. Were each of several cancels to wait for the one before, a message given back
-        # meanwhile would visit the consumers that are left, and each visit counts for its queue's delivery limit.
-        if self._consumers.pop(tag, None) is not None and (channel := self._usable()) is not None:
-            channel.basic_cancel(tag)
-
     def _purge(self, queue: str) -> None:
         if (channel := self._usable()) is not None:
             channel.queue_purge(queue, callback=lambda _: None)
@@ -500,6 +413,12 @@ class Link:
             self._publisher.finish(sending, self._why_ended())
         else:
             self._publisher.send(sending, self._usable())
+
+    def _refused(self, message: Outgoing) -> None:
+        """The broker has not taken a message; a queue that is to be made again comes with the next connection."""
+        connection = self._connection
+        if connection is not None and connection.is_open and self._standing.refused(message.exchange, message.key):
+            connection.cut("a queue takes nothing")
 
     def _all_sent(self) -> bool:
         return not self._orders and self._publisher.is_idle

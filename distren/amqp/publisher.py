@@ -70,11 +70,14 @@ class Sending:
 class Publisher:
     """The messages of one link.
 
-    `call` calls a `done` and survives whatever it raises; `on_settled` is called after each confirm.
+    `call` calls a `done` and survives whatever it raises; `on_settled` is called after each confirm, `on_refused` for
+    a message that the broker could not take.
     """
 
-    def __init__(self, call: Callable[..., None], on_settled: Callable[[], None]) -> None:
-        self._call, self._on_settled = call, on_settled
+    def __init__(
+        self, call: Callable[..., None], on_settled: Callable[[], None], on_refused: Callable[[Outgoing], None]
+    ) -> None:
+        self._call, self._on_settled, self._on_refused = call, on_settled, on_refused
         self._numbers = itertools.count(1)
         self._waiting: deque[Sending] = deque()
         self._unconfirmed: dict[int, Sending] = {}
@@ -169,6 +172,7 @@ class Publisher:
                 self.finish(sending, NotFound(sending.returned))
             elif refused:
                 self.finish(sending, BrokerUnavailable("the broker could not take the message"))
+                self._on_refused(sending.message)
             else:
                 self.finish(sending, None)
         self._on_settled()

@@ -97,6 +97,11 @@ class Acting:
         """Peers have changed something, or there is news of them that a turn has to deal with. Any thread may call."""
         self._turns.note(changed)
 
+    def progressed(self, event: Progress) -> None:
+        """An attempt at a frame of ours has come so far, here or at a peer."""
+        self._state.progress[event.job, event.frame] = event.percent
+        self._news.progress(event)
+
     def resume(self) -> None:
         """Take up what an earlier process left, and ask the workers who is there."""
         self._turns.resume()
@@ -120,6 +125,11 @@ class Acting:
         """End what goes on in threads of its own."""
         self._turns.collection.close()
 
+    def queue_replaced(self, queue: str) -> None:
+        """A queue could not be used any more and has been made again, empty. Runs in a link's thread."""
+        self._turns.queue_is_new(queue)
+        self._wake()
+
     def settle(self) -> None:
         """Before an orderly end: what the broker has confirmed leaves the outbox."""
         with self._state.engine.begin() as connection:
@@ -142,7 +152,7 @@ class Acting:
         return 0.0 if self._turns.wanted else max(min(due), 0.0)
 
     def turn(self, deliveries: Sequence[Delivery]) -> None:
-        """Deal with all that has arrived, and with what is due. Raises Deposed.
+        """Deal with all that has arrived, and with what is due. Raises Deposed and DatabaseDamaged.
 
         While disk or database take nothing, requests are answered all the same, and the rest waits.
         """
@@ -199,8 +209,8 @@ class Acting:
             case Started() | Failed():
                 batch.add(delivery, message)
             case Progress():
-                self._state.progress[message.job, message.frame] = message.percent
-                self._news.progress(message)
+                self.progressed(message)
+                self._state.lending.progressed(message)
             case Report():
                 self._hear(message)
             case Render() if delivery.queue == DEAD:

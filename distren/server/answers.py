@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from distren.errors import DistrenError, OutputError
+from distren.errors import DatabaseDamaged, DistrenError, OutputError
 from distren.server import requests
 from distren.server.examiner import Examiner
 from distren.server.intake import Seed
@@ -58,7 +58,10 @@ class Answers:
         return bool(self._long)
 
     def ask(self, message: Message, reply: Reply) -> None:
-        """Have a request answered, now or in a later turn; whatever goes wrong is the answer. Raises Deposed."""
+        """Have a request answered, now or in a later turn; whatever goes wrong is the answer.
+
+        Raises what ends this process: Deposed and DatabaseDamaged.
+        """
         asked = _Asked(message=message, reply=reply)
         if isinstance(message, Submit) and self._examiner is not None:
             self._examine(self._examiner, asked, message)
@@ -66,7 +69,7 @@ class Answers:
             self._begin(asked)
 
     def turn(self) -> None:
-        """Go on with what is under way, for a part. Raises Deposed."""
+        """Go on with what is under way, for a part; raises what `ask` does."""
         while not self._examined.empty():
             self._begin(*self._examined.get())
         if self._long:
@@ -118,7 +121,7 @@ class Answers:
     def _try(self, asked: _Asked, act: Callable[[], T]) -> T | Problem:
         try:
             return act()
-        except Deposed:
+        except (Deposed, DatabaseDamaged):
             raise
         except DistrenError as error:
             return problem(error)

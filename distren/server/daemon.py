@@ -26,7 +26,7 @@ from distren.server.lead import HEARTBEAT, Lead
 from distren.server.lending import Lending
 from distren.server.state import State
 from distren.server.waterline import Waterline
-from distren.storage import identity, schema, stopped
+from distren.storage import damage, identity, schema, stopped
 from distren.storage.blobstore import BlobStore
 from distren.storage.engine import open_engine, sqlite_file
 from distren.storage.identity import Deposed
@@ -48,7 +48,7 @@ class Server:
 
     Several processes may run for one server, on one broker, one database and one folder of blobs: one acts, the others
     stand by. Raises SchemaError, Conflict (the database is another server's; another server, or one of this name with
-    another database, acts on this broker), AccessRefused and OutputError.
+    another database, acts on this broker), AccessRefused, OutputError and DatabaseDamaged.
     """
 
     def __init__(self, settings: Settings, broker_url: str) -> None:
@@ -93,6 +93,7 @@ class Server:
         """The server's name and the mark of its database."""
         with self._opened() as engine:
             schema.check(engine)
+            damage.examine(engine)
             with engine.begin() as connection:
                 given = "server" in self._settings.model_fields_set
                 name = None if given else identity.stored_name(connection)
@@ -183,9 +184,11 @@ class Server:
         examiner = Examiner(state.store, state.limits)
         examiner.start()
         stack.callback(examiner.close)
+        state.examine = examiner.examine
         acting = Acting(state, self._consuming, self._publishing, wake=self._wake, examiner=examiner)
         stack.callback(acting.close)
         self._publishing.on_up = acting.connected
+        self._acting = acting
         for link in (self._consuming, self._publishing):
             link.start()
             stack.callback(link.close)
@@ -217,7 +220,10 @@ class Server:
             on_client=errands.bring,
             on_news=errands.tell_news,
         )
-        self.lending = state.lending = Lending(state, federation, self._settings, note=acting.note)
+        self.lending = state.lending = Lending(
+            state, federation, self._settings, note=acting.note, on_progress=acting.progressed
+        )
+        state.moves = self.lending.moves
         stack.callback(self.lending.stop)
         errands.federation = federation
         stack.callback(federation.stop)
@@ -266,7 +272,13 @@ class Server:
 
     def _link(self, name: str) -> Link:
         return Link(
-            self._broker_url, name=name, exchanges=EXCHANGES, queues=SERVER_QUEUES, patient=True, heartbeat=HEARTBEAT
+            self._broker_url,
+            name=name,
+            exchanges=EXCHANGES,
+            queues=SERVER_QUEUES,
+            on_replaced=lambda queue: self._acting.queue_replaced(queue),
+            patient=True,
+            heartbeat=HEARTBEAT,
         )
 
     # -- what has arrived --------------------------------------------------------------------------------------------

@@ -144,9 +144,11 @@ class Taking:
             yield _PAGE
 
 
-def record(connection: Connection, request: Submit, seed: Seed, now: float) -> tuple[int, int]:
+def record(
+    connection: Connection, request: Submit, seed: Seed, now: float, resolve: Resolve = lambda _, rules: tuple(rules)
+) -> tuple[int, int]:
     """Take a job in with the transaction that is under way; returns its id and its number of frames."""
-    taking = Taking(request.key, seed, now)
+    taking = Taking(request.key, seed, now, resolve)
     while not taking.part(connection):
         pass
     return taking.job, taking.frames

@@ -41,7 +41,6 @@ class MassChange:
     def part(self, connection: Connection, lifecycle: Lifecycle, most: int = PART) -> bool:
         """Make a part of the change, which the caller saves; whether it was the last."""
         self._connection, self._lifecycle = connection, lifecycle
-        lifecycle.shown_job(self._job)
         changed = 0
         for cost in self._steps:
             changed += cost

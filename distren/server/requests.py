@@ -25,6 +25,7 @@ from distren.storage.frames import Stored
 from distren.wire import jobs as wire
 from distren.wire.codec import Message
 from distren.wire.frames import Stop
+from distren.wire.moves import Move
 from distren.wire.peers import Watch
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def answer(state: State, message: Message, seed: Seed | None = None) -> Message 
     """
     if isinstance(message, wire.Submit) and seed is not None:
         return _take_in(state, message, seed)
+    if not isinstance(message, Move) and (moved := state.moves.forward(getattr(message, "job", -1))) is not None:
+        return moved
     handler = _HANDLERS.get(type(message))
     if handler is None:
         raise DecodeError(f"a server does not answer messages of type {message.type}")
@@ -107,6 +110,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         blocked = [stored.frame.id for stored in found if stored.frame.state is FrameState.BLOCKED]
         waits = dependencies.waits(connection, message.job, blocked)
         away = far.every(connection) if waits else {}
+        notes = far.notes(connection) if away else {}
         again = [one.frame.id for one in found if one.frame.reason and one.frame.state not in FRAME_ENDED]
         tried = attempt_rows.last_trouble(connection, message.job, again)
         named = groups.load(connection, message.job, {one.group for one in found if one.group is not None})
@@ -114,7 +118,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         views.frame_info(
             stored,
             state.progress,
-            waits=_waits(state, stored, waits.get(stored.frame.id), away),
+            waits=_waits(state, stored, waits.get(stored.frame.id), away, notes),
             group=None if stored.group is None else named[stored.group],
             tried=tried.get(stored.frame.id),
         )
@@ -123,12 +127,14 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
     return wire.Frames(frames=shown, more=len(found) > message.limit)
 
 
-def _waits(state: State, stored: Stored, need: Key | None, away: Mapping[int, FarJob]) -> str | None:
+def _waits(
+    state: State, stored: Stored, need: Key | None, away: Mapping[int, FarJob], notes: Mapping[Key, str]
+) -> str | None:
     """What a blocked frame waits for; where that is at another server, also what keeps it there."""
     if need is None or need[0] not in away:
         return views.waits(state.name, stored, need)
     job = away[need[0]]
-    trouble = state.lending.trouble(job.peer)
+    trouble = state.lending.trouble(job.peer) or notes.get(need, "")
     waits = views.waits(job.peer, stored, (job.of_job, need[1]))
     return f"{waits}: {trouble}" if trouble else waits
 
@@ -178,6 +184,7 @@ def _change(state: State, message: wire.Change) -> Message | Steps:
     with state.engine.begin() as connection:
         lifecycle = Lifecycle(connection, state.now())
         lifecycle.shown_job(message.job)
+        state.moves.check_change(connection, message)
         match message.action:
             case "pause":
                 lifecycle.pause(message.job)
@@ -213,6 +220,8 @@ def _change_many(state: State, message: wire.Change) -> Steps:
     while not done:
         with state.engine.begin() as connection:
             lifecycle = Lifecycle(connection, state.now())
+            lifecycle.shown_job(message.job)
+            state.moves.check_change(connection, message)
             done = change.part(connection, lifecycle)
             changed = lifecycle.save()
             job = lifecycle.job(message.job)
@@ -222,6 +231,10 @@ def _change_many(state: State, message: wire.Change) -> Steps:
         if not done:
             yield
     return wire.ShownJob(server=state.name, job=state.job_info(job))
+
+
+def _move(state: State, message: Move) -> Message:
+    return state.moves.move(message)
 
 
 _HANDLERS: dict[type[Message], Handler] = {
@@ -236,4 +249,5 @@ _HANDLERS: dict[type[Message], Handler] = {
     wire.ListWorkers: _list_workers,
     wire.ReleaseWorker: _release_worker,
     wire.Change: _change,
+    Move: _move,
 }

@@ -55,6 +55,7 @@ class Turns:
         self._ended: set[str] = set()
         self.ward = Ward(state.fleet, self._broadcast)
         self._withdraw_all = self._broker_lost = False
+        self._replaced: set[str] = set()
         self._offset = state.now() - state.steady()
         self.wanted = True
 
@@ -92,17 +93,25 @@ class Turns:
         """
         self._broker_lost = self.wanted = True
 
+    def queue_is_new(self, queue: str) -> None:
+        """The queue had to be made again: the frames that waited in it are issued again, with the next turn.
+
+        May be called by any thread.
+        """
+        self._replaced.add(queue)
+        self.wanted = True
+
     def commit(self, events: list[Event], returned: list[Render], *, tick: bool) -> None:
         """Make the turn's change. Raises SQLAlchemy's DBAPIError; then nothing has changed, and it can be repeated."""
         state, now, steady = self._state, self._state.now(), self._state.steady()
-        lost = self._broker_lost
+        lost, replaced = self._broker_lost, set(self._replaced)
         with state.engine.begin() as connection:
             offset = self._mind_the_clock(connection, now, steady)
             applied = _apply(connection, events, returned, now)
             for queue, count in applied.finished_by_queue.items():
                 state.fleet.finished(queue, count, steady)
             withdrawing = Lifecycle(connection, now)
-            emptied = self._withdraw(connection, withdrawing, tick=tick, steady=steady)
+            emptied = self._withdraw(connection, withdrawing, replaced, tick=tick, steady=steady)
             state.lending.withdraw(connection, withdrawing, everything=self._withdraw_all, tick=tick)
             withdrawn = withdrawing.save()
             mending = Lifecycle(connection, now)
@@ -119,6 +128,7 @@ class Turns:
             )
             issued = issuing.save()
             owed = outbox.add(connection, state.lending.lend(connection, owing))
+            state.lending.hear(events)
             followed = state.lending.follow(connection, tick=tick)
             self._relay.settle(connection)
             self._save_workers(connection, tick=tick)
@@ -136,7 +146,8 @@ class Turns:
         self._offset = offset
         if lost:
             self._broker_lost = False
-        self.wanted = self._broker_lost or state.sweeping or collecting
+        self._replaced -= replaced
+        self.wanted = self._broker_lost or bool(self._replaced) or state.sweeping or collecting
         self._committed([applied, withdrawn, mended, issued], now)
         state.lending.committed()
         for changed in followed:
@@ -191,23 +202,30 @@ class Turns:
         for due in changed.retries:
             heapq.heappush(self._retries, due)
 
-    def _withdraw(self, connection: Connection, lifecycle: Lifecycle, *, tick: bool, steady: float) -> set[str]:
-        """Take back the frames that wait in queues that are to be emptied, or that nobody consumes any more."""
+    def _withdraw(
+        self, connection: Connection, lifecycle: Lifecycle, replaced: set[str], *, tick: bool, steady: float
+    ) -> set[str]:
+        """Take back the frames that wait in queues that are to be emptied, are empty, or that nobody consumes."""
         everything = self._withdraw_all or self._broker_lost
-        if not (everything or tick):
+        if not (everything or replaced or tick):
             return set()
         alive = self._state.fleet.queues(steady)
         found = _own(frame_rows.issued_by_queue(connection))
-        queues = {queue for queue in found if everything or self._abandoned(queue, alive, steady)}
+        queues = {
+            queue
+            for queue in found
+            if everything or queue in replaced or (tick and self._abandoned(queue, alive, steady))
+        }
         reason = "its place in the order changed" if everything else "no worker of its class is there"
         if self._broker_lost and queues:
             log.warning("the broker has lost its data: what waited in its queues is issued again")
             self._reconciler.broker_lost()
             reason = "the broker had lost its data"
         for queue in queues:
+            why = "its queue had to be made again" if queue in replaced else reason
             for stored in frame_rows.issued(connection, queue=queue):
                 if stored.frame.state is FrameState.QUEUED:
-                    lifecycle.take_back(stored, reason)
+                    lifecycle.take_back(stored, why)
         return queues
 
     def _abandoned(self, queue: str, alive: set[str], steady: float) -> bool:

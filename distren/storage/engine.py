@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from distren.errors import OutputError, SettingsError
+from distren.storage import damage
 
 _BUSY = 10_000
 """ms that a transaction waits for another process's"""
@@ -19,6 +22,8 @@ _POSTGRESQL = {"options": "-c idle_in_transaction_session_timeout=5000"}
 
 def open_engine(url: str) -> Engine:
     """An engine for `url`; the folder of an SQLite file is made. Raises SettingsError and OutputError.
+
+    Wherever the database turns out to be damaged, what was asked of it raises DatabaseDamaged.
 
     SQLite: write-ahead log, full synchronous (a commit survives a power cut), foreign keys on, and every transaction
     begins IMMEDIATE: one that read first and then wanted to write would be refused when another writer came between.
@@ -33,10 +38,12 @@ def open_engine(url: str) -> Engine:
             f"the database URL can not be used ({error}): write sqlite:///FILE or postgresql://user@host/name"
             " (which needs the extra 'distren[postgresql]')"
         ) from error
+    damage.watch(engine)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
             try:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                _keep_private(Path(parsed.database))
             except OSError as error:
                 raise OutputError(f"the database's folder can not be made: {error}") from error
         event.listen(engine, "connect", _prepare_sqlite)
@@ -47,6 +54,17 @@ def open_engine(url: str) -> Engine:
 def sqlite_file(engine: Engine) -> Path | None:
     """The file of an SQLite database; None for any other."""
     return Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
+
+
+def _keep_private(file: Path) -> None:
+    """Nobody but its owner may read the database: passwords of peers stand in it. SQLite's other files follow it.
+
+    Raises OSError where it can not be made; one that belongs to somebody else stays as it is.
+    """
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    with suppress(PermissionError):
+        if file.stat().st_mode & 0o077:
+            file.chmod(0o600)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

@@ -16,32 +16,35 @@ from trials.celery_trial import CeleryVerdict, Settings
 from trials.checker import Verdict
 from trials.farm import Size
 
-SEED, FRAMES, FAULTS, WORKERS = 1, 1_000, 20, 8
+SEED, WORKERS = 1, 8
+FRAMES, FAULTS = 300, 6
+"""of one round: rounds follow each other without a pause, in one trial for each side"""
 RIVALS: dict[str, Settings] = {"celery, defaults": "defaults", "celery, acks_late and confirms": "late"}
 
 
 def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
-    disks = disk.possible()
-    size = Size(workers=WORKERS, frames=FRAMES, disks=disks)
-    plan = schedule.plan(seed=SEED, frames=FRAMES, faults=FAULTS, workers=WORKERS, disks=disks)
-    course = trial.Course(seed=SEED, frames=FRAMES, plan=plan)
+    disks, frames, faults = disk.possible(), rounds * FRAMES, rounds * FAULTS
+    size = Size(workers=WORKERS, frames=frames, disks=disks)
+    plan = schedule.plan(seed=SEED, frames=frames, faults=faults, workers=WORKERS, disks=disks)
+    course = trial.Course(seed=SEED, frames=frames, plan=plan)
+    say("chaos: distren")
     ours, _ = trial.run(farm.folder / "chaos", size, course, say)
-    theirs = {
-        name: celery_trial.run(farm.folder / f"chaos-{settings}", size, course, settings, say)
-        for name, settings in RIVALS.items()
-    }
-    for what, allowed in (("lost", 0), ("doubled", 0), ("wasted", FRAMES // 20)):
-        yield _row(what, allowed, ours, theirs)
+    theirs = {}
+    for name, settings in RIVALS.items():
+        say(f"chaos: {name}")
+        theirs[name] = celery_trial.run(farm.folder / f"chaos-{settings}", size, course, settings, say)
+    for what, allowed in (("lost", 0), ("doubled", 0), ("wasted", frames // 20)):
+        yield _row(what, allowed, frames, ours, theirs)
 
 
-def _row(what: str, allowed: int, ours: Verdict, theirs: dict[str, CeleryVerdict]) -> Row:
+def _row(what: str, allowed: int, frames: int, ours: Verdict, theirs: dict[str, CeleryVerdict]) -> Row:
     samples = {"distren": [float(getattr(ours, what))]} | {
         name: [float(getattr(verdict, what))] for name, verdict in theirs.items()
     }
-    others = "; ".join(f"{name}: {getattr(verdict, what)}" for name, verdict in theirs.items())
+    others = "; ".join(f"{name}: {getattr(verdict, what)}, {verdict.faults} faults" for name, verdict in theirs.items())
     return Row(
         name=f"chaos ({what})",
-        what=f"of {FRAMES} frames with {ours.faults} faults; {others}",
+        what=f"of {frames} frames with {ours.faults} faults; {others}",
         figure=samples["distren"][0],
         unit="frames",
         need="at most",

@@ -25,6 +25,7 @@ NAMES = (
     "blender",
     "chaos",
     "federation",
+    "lent",
 )
 
 

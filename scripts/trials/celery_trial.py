@@ -25,9 +25,9 @@ MEETS = frozenset(
     kind for kind in Kind if kind.endswith(("worker", "broker", "client")) and not kind.startswith("fill")
 )
 """It has no server, and keeps nothing on a worker's disk."""
-_SETTLED = 60.0
-"""seconds without any rendering and any fault after which nothing more is to be expected: its workers wait up to half
-a minute before they connect again"""
+_SETTLED = 90.0
+"""seconds without any fault, rendering or record after which nothing more is to be expected: RabbitMQ gives back
+at once what a lost connection held, and its workers wait up to half a minute before they connect again"""
 _STUCK = 240.0
 """seconds without any rendering after which no further fault will come either"""
 
@@ -118,33 +118,44 @@ def _producer(farm: CeleryFarm, course: Course) -> Iterator[subprocess.Popen[byt
 def _wait_settled(
     farm: CeleryFarm, producer: subprocess.Popen[bytes], disturbing: Disturber, say: Callable[[str], None]
 ) -> None:
-    """Until all tasks are accepted, all faults over and nothing is rendered any more."""
+    """Until all tasks are accepted and all faults over, and each task is recorded or nothing moves any more."""
     begun = renderlog.Counter(farm.render_log).begun
-    last, moved, peace, told = -1, time.monotonic(), time.monotonic(), time.monotonic()
+    last, moved, peace, told = (-1, 0), time.monotonic(), time.monotonic(), time.monotonic()
     while producer.poll() is None or time.monotonic() - max(moved, peace) < _SETTLED:
-        if (now := begun()) != last:
+        now = begun(), len(_recorded(farm.database))
+        if now != last:
             last, moved = now, time.monotonic()
         if disturbing.is_alive():
             peace = time.monotonic()
+        elif producer.poll() is not None and not _missing(farm):
+            return
         if time.monotonic() - moved > _STUCK:
             return
         if time.monotonic() - told > 15:
             told = time.monotonic()
-            say(f"celery: {len(_recorded(farm.database))} recorded, {last} begun")
+            say(f"celery: {last[1]} recorded, {last[0]} begun")
         time.sleep(0.5)
 
 
+def _accepted(farm: CeleryFarm) -> dict[str, int]:
+    """The frames of the tasks that Celery has accepted."""
+    entries = map(json.loads, (farm.folder / "jobs" / "submit.log").read_text("utf-8").splitlines())
+    return {entry["task"]: entry["frame"] for entry in entries}
+
+
+def _missing(farm: CeleryFarm) -> set[int]:
+    """The frames that were accepted, and are not recorded."""
+    accepted = _accepted(farm)
+    return set(accepted.values()) - {accepted[task] for task in _recorded(farm.database) if task in accepted}
+
+
 def _judge(farm: CeleryFarm, course: Course, struck: list[Any], seconds: float) -> CeleryVerdict:
-    accepted: dict[str, int] = {}
-    for line in (farm.folder / "jobs" / "submit.log").read_text("utf-8").splitlines():
-        entry = json.loads(line)
-        accepted[entry["task"]] = entry["frame"]
-    done = {accepted[task] for task in _recorded(farm.database) if task in accepted}
+    accepted = _accepted(farm)
     tries = renderlog.by_frame(renderlog.read(farm.render_log))
     return CeleryVerdict(
         frames=len(set(accepted.values())),
         faults=len(struck),
-        lost=len(set(accepted.values()) - done),
+        lost=len(_missing(farm)),
         doubled=sum(sum(one.ended is not None for one in several) > 1 for several in tries.values()),
         wasted=sum(len(several) - 1 for several in tries.values()),
         seconds=seconds,

@@ -43,6 +43,7 @@ def main(description: str | None) -> int:
         slots=arguments.slots,
         frames=arguments.frames,
         disks=disks,
+        standby=arguments.standby,
         container=arguments.broker == "container",
     )
     course = trial.Course(seed=arguments.seed, frames=arguments.frames, plan=plan)
@@ -68,6 +69,7 @@ def _arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--slots", type=int, default=1, help="frames that a worker renders at once (default 1)")
     parser.add_argument("--broker", choices=["local", "container"], default="local", help="which RabbitMQ")
+    parser.add_argument("--standby", action="store_true", help="two processes for the server; faults strike either")
     parser.add_argument("--no-disks", action="store_true", help="fill no disks, as where this is not run by root")
     parser.add_argument("--plan", action="store_true", help="only print the schedule")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
@@ -78,18 +80,18 @@ def _arguments(description: str | None) -> argparse.Namespace:
 def _record(
     arguments: argparse.Namespace, plan: list[Fault], verdict: Verdict, farm: TrialFarm, seconds: float, *, disks: bool
 ) -> dict[str, Any]:
-    services = (farm.server, *farm.workers)
     return {
         **verdict.record(),
         "seed": arguments.seed,
         "workers": arguments.workers,
         "slots": arguments.slots,
         "broker": arguments.broker,
+        "standby": arguments.standby,
         "disks": disks,
         "seconds": round(seconds, 1),
         "boot": round(farm.boot, 1),
         "plan": [str(fault) for fault in plan],
-        "exits": [f"{one.name} {one.code}" for service in services for one in service.exits],
+        "exits": [f"{one.name} {one.code}" for service in farm.services for one in service.exits],
     }
 
 
@@ -105,13 +107,14 @@ def _show(verdict: Verdict, plan: list[Fault], farm: TrialFarm) -> None:
     table.add_row("rendered in vain", f"{verdict.wasted} ({verdict.wasted / max(verdict.frames, 1):.1%})", "5 %")
     table.add_row("in hand at a fault", str(verdict.in_hand), f"at least {verdict.wasted}")
     table.add_row("in vain without a fault nearby", str(verdict.unexplained), "")
-    again = sorted(verdict.again)
-    if again:
-        within = sum(one <= verdict.again_limit for one in again) / len(again)
-        table.add_row(f"again within {verdict.again_limit:.0f} s of a kill", f"{within:.0%} of {len(again)}", "95 %")
-        table.add_row("again after, median and longest", f"{again[len(again) // 2]:.1f} s, {again[-1]:.1f} s", "")
+    for whose, waits in (("killed workers", sorted(verdict.again)), ("all kills", sorted(verdict.affected))):
+        if waits:
+            within = sum(one <= verdict.again_limit for one in waits) / len(waits)
+            what = f"frames of {whose}, running again within {verdict.again_limit:.0f} s"
+            table.add_row(what, f"{within:.0%} of {len(waits)}", "95 %")
+            table.add_row("  after, median and longest", f"{waits[len(waits) // 2]:.1f} s, {waits[-1]:.1f} s", "")
     table.add_row("renderers that outlived their worker", str(verdict.outlived), "")
-    exits = sum(len(service.exits) for service in (farm.server, *farm.workers))
+    exits = sum(len(service.exits) for service in farm.services)
     table.add_row("services that ended by themselves", str(exits), "")
     for kind, count in sorted(Counter(str(fault.kind) for fault in plan).items()):
         table.add_row(f"  {kind}", str(count), "")
@@ -121,6 +124,7 @@ def _show(verdict: Verdict, plan: list[Fault], farm: TrialFarm) -> None:
 def _conclude(verdict: Verdict, folder: Path, arguments: argparse.Namespace, seconds: float) -> None:
     replay = f"scripts/chaos --seed {arguments.seed} --frames {arguments.frames} --faults {arguments.faults}"
     replay += f" --workers {arguments.workers} --slots {arguments.slots} --broker {arguments.broker}"
+    replay += " --standby" if arguments.standby else ""
     replay += " --no-disks" if arguments.no_disks else ""
     if verdict.good:
         _say(f"GOOD: every result recorded exactly once ({verdict.frames} frames, {seconds:.0f} s)")

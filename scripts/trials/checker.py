@@ -79,6 +79,7 @@ class Verdict:
     unexplained: int
     outlived: int
     again: Sequence[float] = ()
+    affected: Sequence[float] = ()
     again_limit: float = AGAIN_WITHIN
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     failures: Sequence[str] = ()
@@ -89,7 +90,8 @@ class Verdict:
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
-        return {**vars(self), "again": sorted(round(one, 2) for one in self.again), "good": self.good}
+        waits = {name: sorted(round(one, 2) for one in getattr(self, name)) for name in ("again", "affected")}
+        return {**vars(self), **waits, "good": self.good}
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -112,9 +114,11 @@ def judge(evidence: Evidence) -> Verdict:
     wasted = sum(len(several) - 1 for several in tries.values())
     hands = in_hand(evidence.renderings, evidence.struck)
     again = rendered_again(evidence)
+    affected = [*again, *running_on(evidence)]
     failures = [f"{len(keys)} {what}" for what, keys in counted.items() if keys]
     failures += _waste(wasted, sum(hands.values()), len(promised))
-    failures += _slow(again, again_limit)
+    failures += _slow(again, again_limit, "frames of killed workers not rendered again")
+    failures += _slow(affected, again_limit, "frames in hand at a kill not running again")
     failures += evidence.trouble
     if not promised or len(evidence.renderings) < len(promised):
         failures.append(
@@ -133,6 +137,7 @@ def judge(evidence: Evidence) -> Verdict:
         unexplained=sum(max(0, len(several) - 1 - hands.get(key, 0)) for key, several in tries.items()),
         outlived=len(outlived(evidence)),
         again=again,
+        affected=affected,
         again_limit=again_limit,
         examples={what: [f"{token}/{frame}" for token, frame in keys[:10]] for what, keys in counted.items() if keys},
         failures=failures,
@@ -205,6 +210,27 @@ def rendered_again(evidence: Evidence) -> list[float]:
     return waits
 
 
+def running_on(evidence: Evidence) -> list[float]:
+    """Seconds from each kill of a server or broker until each frame that was being rendered runs again.
+
+    0 where the attempt that was under way is the one that counts: it has never stopped.
+    """
+    waits = []
+    tries = by_frame(evidence.renderings)
+    for fault in evidence.struck:
+        if fault.is_kill and fault.fault.kind is not Kind.KILL_WORKER:
+            for one in evidence.renderings:
+                if one.began < fault.began < (one.ended or 0.0):
+                    recorded = evidence.recorded.get(one.key)
+                    others = [other for other in tries[one.key] if other is not one]
+                    lasts = recorded is not None and one.attempt in recorded.attempts
+                    if lasts or any(_lasted(other, fault.began) for other in others):
+                        waits.append(0.0)
+                    else:
+                        waits.append(min((o.began - fault.began for o in others if o.began > fault.began), default=1e6))
+    return waits
+
+
 def _rendering(renderings: Sequence[Rendering], fault: Struck) -> list[Rendering]:
     """What the killed worker was rendering."""
     return [
@@ -237,8 +263,8 @@ def _waste(wasted: int, in_hand: int, frames: int) -> list[str]:
     return found
 
 
-def _slow(again: Sequence[float], limit: float) -> list[str]:
+def _slow(again: Sequence[float], limit: float, what: str) -> list[str]:
     late = [one for one in again if one > limit]
     if len(late) <= (1 - AGAIN_SHARE) * len(again):
         return []
-    return [f"{len(late)} of {len(again)} frames of killed workers not rendered again within {limit:.0f} s"]
+    return [f"{len(late)} of {len(again)} {what} within {limit:.0f} s"]

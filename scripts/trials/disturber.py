@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from trials.farm import TrialFarm, worker_name
 from trials.schedule import Fault, Kind
+from trials.supervised import Supervised
 
 ALL = "all"
 
@@ -72,14 +73,22 @@ class Disturber(threading.Thread):
             self.failure = error
         self.struck.append(Struck(fault=fault, began=began, ended=time.time(), worker=_concerned(fault)))
 
+    def _service(self, fault: Fault) -> Supervised:
+        """What a fault strikes: of two processes of a server each is struck by every other fault of servers."""
+        if fault.worker is not None:
+            return self._farm.workers[fault.worker - 1]
+        return self._farm.servers[fault.number % len(self._farm.servers)]
+
+    def _name(self, fault: Fault) -> str:
+        return _whose(fault) if fault.kind is Kind.CUT_CLIENT else self._service(fault).name
+
     # -- one method for each manner of fault -------------------------------------------------------------------------
 
     def _kill(self, fault: Fault) -> None:
-        service = self._farm.server if fault.worker is None else self._farm.workers[fault.worker - 1]
-        service.kill()
+        self._service(fault).kill()
 
     def _pause(self, fault: Fault) -> None:
-        service = self._farm.server if fault.worker is None else self._farm.workers[fault.worker - 1]
+        service = self._service(fault)
         service.signal(signal.SIGSTOP)
         try:
             self._ending.wait(fault.seconds)
@@ -102,19 +111,19 @@ class Disturber(threading.Thread):
             self._farm.start_broker()
 
     def _cut(self, fault: Fault) -> None:
-        proxy = self._farm.proxies[_process(fault)]
+        proxy = self._farm.proxies[self._name(fault)]
         proxy.cut()
         self._ending.wait(fault.seconds)
         proxy.heal()
 
     def _hole(self, fault: Fault) -> None:
-        proxy = self._farm.proxies[_process(fault)]
+        proxy = self._farm.proxies[self._name(fault)]
         proxy.hole()
         self._ending.wait(fault.seconds)
         proxy.heal(drop=fault.drop)
 
     def _fill(self, fault: Fault) -> None:
-        disk = self._farm.disks[_process(fault)]
+        disk = self._farm.disks[_whose(fault)]
         with ExitStack() as stack:
             stack.callback(disk.free)
             disk.fill()
@@ -139,7 +148,7 @@ _APPLY: dict[Kind, Callable[[Disturber, Fault], None]] = {
 }
 
 
-def _process(fault: Fault) -> str:
+def _whose(fault: Fault) -> str:
     if fault.worker is not None:
         return worker_name(fault.worker)
     return "client" if fault.kind is Kind.CUT_CLIENT else "server"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from distren.broker.node import Node
 from distren.broker.private import PrivateBroker
 from distren.client.farm import Farm
 from distren.errors import DistrenError
+from distren.storage import schema
 from trials.disk import Disk
 from trials.proxy import Proxies, Proxy
 from trials.supervised import Supervised
@@ -29,6 +29,7 @@ RENDERER = Path(__file__).parent / "renderer"
 READY_WITHIN = 120.0
 """seconds"""
 SERVER = "trial"
+STANDBY = "standby"
 _WORKER_DISK = 24 * 2**20
 _SERVER_DISK = 96 * 2**20
 _SERVER_DISK_PER_FRAME = 40_000
@@ -36,12 +37,16 @@ _SERVER_DISK_PER_FRAME = 40_000
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How large a farm is; `prefix` is put before the command of the server or of the workers (a launcher)."""
+    """How large a farm is; `prefix` is put before the command of the server or of the workers (a launcher).
+
+    `standby`: two processes run for the server.
+    """
 
     workers: int = 8
     slots: int = 1
     frames: int = 1_000
     disks: bool = False
+    standby: bool = False
     container: bool = False
     server_prefix: Sequence[str] = ()
     worker_prefix: Sequence[str] = ()
@@ -49,7 +54,7 @@ class Size:
 
 
 class TrialFarm:
-    """Use it in `running`. `server` and `workers` are services; `workers[0]` is worker 1."""
+    """Use it in `running`. `servers` and `workers` are services; `workers[0]` is worker 1."""
 
     def __init__(self, folder: Path, size: Size, *, broker_url: str | None = None) -> None:
         """`broker_url`: a broker that is there already, for a trial that leaves it in peace."""
@@ -58,7 +63,7 @@ class TrialFarm:
         self.broker: PrivateBroker = (Container if size.container else Node)(folder / "broker")
         self.proxies: dict[str, Proxy] = {}
         self.disks: dict[str, Disk] = {}
-        self.server: Supervised
+        self.servers: list[Supervised] = []
         self.workers: list[Supervised] = []
         self.boot = 0.0
         """seconds that the whole farm took to start: how slow this machine is now"""
@@ -83,7 +88,7 @@ class TrialFarm:
 
     @property
     def services(self) -> list[Supervised]:
-        return [self.server, *self.workers]
+        return [*self.servers, *self.workers]
 
     def client(self, *, direct: bool = False) -> Farm:
         """A connection to the farm, through the client's proxy unless `direct`. Raises DistrenError."""
@@ -139,7 +144,7 @@ class TrialFarm:
         proxies, port = Proxies(), urlsplit(self._url).port
         assert port is not None, f"{self._url} names a port"
         stack.callback(proxies.close)
-        names = ["server", "client", *(worker_name(number) for number in range(1, self.size.workers + 1))]
+        names = [*self._server_names(), "client", *(worker_name(number) for number in range(1, self.size.workers + 1))]
         self.proxies = {name: proxies.open(port) for name in names}
 
     def _make_disks(self, stack: ExitStack) -> None:
@@ -153,22 +158,19 @@ class TrialFarm:
                 stack.callback(self.disks[name].close)
 
     def _start(self, stack: ExitStack) -> None:
-        subprocess.run(
-            [sys.executable, "-c", "from distren.cli.main import main; main()", "db", "upgrade"],
-            env=self._environment("server"),
-            stdin=subprocess.DEVNULL,
-            check=True,
-            capture_output=True,
-            timeout=READY_WITHIN,
-        )
-        self.server = self._service("server", "server", "--server", SERVER, prefix=self.size.server_prefix)
+        schema.upgrade(f"sqlite:///{self.folder / 'server' / 'server' / 'distren.db'}")
+        for name in self._server_names():
+            self.servers.append(self._service(name, "server", "--server", SERVER, prefix=self.size.server_prefix))
         for number in range(1, self.size.workers + 1):
             name = worker_name(number)
             flags = ["--slots", str(self.size.slots), "--name", name, "--renderers", "trial"]
             self.workers.append(self._service(name, "worker", *flags, prefix=self.size.worker_prefix))
         stack.callback(self._close)
-        for service in (self.server, *self.workers):
+        for service in self.services:
             service.start()
+
+    def _server_names(self) -> list[str]:
+        return ["server", STANDBY] if self.size.standby else ["server"]
 
     def _close(self) -> None:
         """End all services at once: one by one each would take its time."""
@@ -189,7 +191,7 @@ class TrialFarm:
         return {
             **clean,
             "DISTREN_BROKER": self.url(name),
-            "DISTREN_DATA": str(self.folder / name),
+            "DISTREN_DATA": str(self.folder / ("server" if name == STANDBY else name)),
             "DISTREN_CONFIG": str(self.folder / "no-settings.toml"),
             "DISTREN_SANDBOX": "off",  # the program writes to the render log; nothing outlives a worker all the same
             "DISTREN_FREE_SPACE": "1MB",  # the disks of a trial are small

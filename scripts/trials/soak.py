@@ -34,6 +34,8 @@ FRAMES = 20
 SECONDS = (0.02, 0.1)
 """shortest and longest frame"""
 JOBS_A_MINUTE = 30
+SHORTEST = 4.0
+"""minutes: fewer samples say nothing"""
 SAMPLE_EVERY = 10.0
 _MB = 1e6
 ALLOWED = {
@@ -100,7 +102,10 @@ def _arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (default 60)")
     parser.add_argument("--rate", type=float, default=JOBS_A_MINUTE, help="jobs a minute (default 30)")
     parser.add_argument("--output", type=Path, help="where the JSON goes; then the logs go away if all is well")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.minutes < SHORTEST:
+        parser.error(f"--minutes {arguments.minutes:g}: it takes {SHORTEST:g} at least to see whether anything grows")
+    return arguments
 
 
 def _work(farm: TrialFarm, seconds: float, rate: float) -> tuple[int, Samples]:

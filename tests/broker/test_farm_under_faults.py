@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import queue as queue_module
 import sqlite3
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
+import brokers
 import pytest
+from brokers import control
+from databases import PostgreSQL
 from sqlalchemy import Engine, event
 from test_server import QUEUE, Peer, RunningServer, _answers, _attempt, settings
+from test_worker_agent import Farm as WorkerFarm
 
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.publisher import Outgoing
 from distren.amqp.requests import Requester
-from distren.amqp.topology import EXCHANGES, FRAMES, Queue, client_queue, frames_queue
-from distren.broker import server_program
+from distren.amqp.topology import DEAD, EXCHANGES, FRAMES, RESULTS, SERVER_QUEUES, Queue, client_queue, frames_queue
 from distren.broker.management import Management
 from distren.broker.private import PrivateBroker
-from distren.errors import BrokerUnavailable, OutputError
+from distren.config import Settings
+from distren.errors import BrokerUnavailable, DatabaseDamaged, NoAnswer, OutputError
 from distren.storage import schema
 from distren.storage.blobstore import BlobStore
 from distren.wire import jobs
-from distren.wire.frames import Started
+from distren.wire.frames import Completed, Report, Started
 
 PATIENCE = 60.0
 
@@ -43,13 +48,15 @@ def server(vhost_url: str, tmp_path: Path) -> Iterator[RunningServer]:
     yield from running(vhost_url, tmp_path)
 
 
-def running(url: str, folder: Path) -> Iterator[RunningServer]:
-    given = settings(folder / "farm")
+def running(url: str, folder: Path, given: Settings | None = None) -> Iterator[RunningServer]:
+    given = given or settings(folder / "farm")
     schema.upgrade(given.database_url)
     made = RunningServer(given, url)
     made.start()
-    yield made
-    made.stop()
+    try:
+        yield made
+    finally:
+        made.stop()
     assert made.error is None
 
 
@@ -85,17 +92,28 @@ def test_a_broker_that_lost_its_data_gets_all_waiting_frames_again_at_once(
     peer.link.close()
 
 
+@pytest.fixture(scope="module")
+def harmed(broker_kind: brokers.Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A broker that tests do something to, and take it back."""
+    made = brokers.private(broker_kind, tmp_path_factory.mktemp("harmed") / "broker")
+    made.start(foreground=True)
+    yield made
+    made.erase()
+
+
+def waits_at_most(broker: PrivateBroker, seconds: int, look_every: int) -> None:
+    """How long a delivery may be held over channels that are opened from now on."""
+    names = {"consumer_timeout": seconds, "channel_tick_interval": look_every}
+    sets = [f"application:set_env(rabbit, {name}, {value * 1000})" for name, value in names.items()]
+    control(broker, "eval", ", ".join(sets) + ".")
+
+
 def test_a_delivery_that_is_held_too_long_comes_again_over_a_connection_that_is_opened_anew(
-    new_private_broker: Callable[..., PrivateBroker], broker_kind: str
+    harmed: PrivateBroker,
 ) -> None:
     """RabbitMQ closes the channel alone, and pika raises nothing."""
-    if broker_kind != "local":
-        pytest.skip("a container takes no further settings")
-    broker = new_private_broker("impatient")
-    broker.folder.mkdir()
-    impatience = "[{rabbit, [{consumer_timeout, 1000}, {channel_tick_interval, 500}]}]."
-    (broker.folder / "none-advanced.config").write_text(impatience)
-    link = Link(broker.start(foreground=True).amqp_url, name="slow", queues=[Queue(name="slow")])
+    waits_at_most(harmed, 1, look_every=1)
+    link = Link(harmed.wait_ready().amqp_url, name="slow", queues=[Queue(name="slow")])
     taken: list[Delivery] = []
     link.consume(Consumer(queue="slow", tag="slow", on_delivery=taken.append))
     link.start()
@@ -104,15 +122,48 @@ def test_a_delivery_that_is_held_too_long_comes_again_over_a_connection_that_is_
     assert taken[1].redelivered
     wait_for(lambda: link.session >= 2)
     link.close()
+    waits_at_most(harmed, 1800, look_every=60)
 
 
-def test_a_broker_under_an_alarm_is_named_and_consumers_go_on(
-    new_private_broker: Callable[..., PrivateBroker], broker_kind: str
+def test_a_queue_without_a_leader_is_made_again_and_its_frames_are_issued_again(
+    harmed: PrivateBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if broker_kind != "local":
-        pytest.skip("a container's control program is not at hand")
-    broker = new_private_broker("full")
-    url = broker.start(foreground=True).amqp_url
+    """What a crash within 3 s of a queue's declaration leaves behind: the queue is known, and does not run."""
+    known = harmed.wait_ready()
+    with Management.of(known) as management:
+        management.create_vhost("leaderless")
+    with contextmanager(running)(f"{known.amqp_url.rstrip('/')}/leaderless", tmp_path) as server:
+        peer, worker = peer_of(server), peer_of(server)
+        job = peer.submit("1-9").job
+        worker.work(room=2)
+        ready = [worker.next_frame()]
+        ended = [f"ra:force_delete_server(quorum_queues, {{'leaderless_{one}', node()}})" for one in (QUEUE, RESULTS)]
+        control(harmed, "eval", ", ".join(["application:set_env(kernel, net_ticktime, 1)", *ended]) + ".")
+        with Management.of(known) as management:
+            wait_for(lambda: management.close_connections("leaderless") > 0)
+        began = time.monotonic()
+        while _state(peer, job) != "done":
+            assert time.monotonic() - began < PATIENCE
+            peer.report(room=2)
+            with suppress(queue_module.Empty):
+                delivery, render = ready.pop() if ready else worker.frames.get(timeout=1.0)
+                peer.finish(replace(delivery, session=-1), render)
+                worker.link.acknowledge(delivery)
+        for each in (peer, worker):
+            each.link.close()
+    for queue in (QUEUE, RESULTS):
+        assert f"queue {queue} has no leader any more" in caplog.text
+
+
+def _state(peer: Peer, job: int) -> str:
+    """A reply that was under way when a connection was lost does not come."""
+    with suppress(NoAnswer):
+        return peer.requester.ask(jobs.ShowJob(job=job), jobs.ShownJob, timeout=2.0).job.state
+    return "unknown"
+
+
+def test_a_broker_under_an_alarm_is_named_and_consumers_go_on(harmed: PrivateBroker) -> None:
+    url = harmed.wait_ready().amqp_url
     queue = Queue(name="work")
     sender = Link(url, name="sender", queues=[queue, client_queue("sender")])
     taker = Link(url, name="taker", queues=[queue])
@@ -121,7 +172,7 @@ def test_a_broker_under_an_alarm_is_named_and_consumers_go_on(
     for link in (sender, taker):
         link.start()
     sender.publish_all([Outgoing(exchange="", key="work", body=b"1")] * 3, PATIENCE)
-    control(broker, "set_disk_free_limit", "999999GB")
+    control(harmed, "set_disk_free_limit", "999999GB")
     sender.publish(Outgoing(exchange="", key="work", body=b"waits"))
     wait_for(lambda: sender.blocked is not None)
     with pytest.raises(BrokerUnavailable, match="takes no messages now"):
@@ -129,21 +180,31 @@ def test_a_broker_under_an_alarm_is_named_and_consumers_go_on(
     for number in range(3):
         wait_for(lambda number=number: len(taken) == number + 1)  # type: ignore[misc]
         taker.acknowledge(taken[-1])
-    control(broker, "set_disk_free_limit", "1MB")
+    control(harmed, "set_disk_free_limit", "1MB")
     wait_for(lambda: len(taken) == 4)
     assert (taken[-1].body, sender.blocked) == (b"waits", None)
     for link in (sender, taker):
         link.close()
 
 
-def control(broker: PrivateBroker, *arguments: str) -> None:
-    """Run rabbitmqctl against a node of this machine."""
-    known = broker.wait_ready()
-    environment = broker._environment(known)  # type: ignore[attr-defined]
-    program = server_program.find()
-    assert program is not None
-    command = [str(program.with_name("rabbitmqctl")), "-n", known.node, *arguments]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=PATIENCE)
+def test_reports_do_not_pile_up_while_the_broker_takes_none(harmed: PrivateBroker, tmp_path: Path) -> None:
+    farm = WorkerFarm(harmed.wait_ready().amqp_url, tmp_path)
+    worker = farm.worker(sandbox="off")
+    farm.render(1, f"echo x >out; touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do sleep 0.1; done")
+    wait_for((tmp_path / "begun").exists)
+    control(harmed, "set_vm_memory_high_watermark", "0.00001")
+    results = worker._lines.results
+    worker.drain()
+    wait_for(lambda: results.blocked is not None)
+    for _ in range(100):
+        worker.drain()  # each has it report
+    wait_for(worker._orders.empty)
+    (tmp_path / "go").touch()
+    control(harmed, "set_vm_memory_high_watermark", "0.4")
+    assert farm.next(Completed).frame == 1
+    farm.next(Report, lambda one: one.state == "ended")
+    assert len([one for one in farm.kept if isinstance(one, Report) and one.state == "draining"]) < 5
+    farm.close()
 
 
 def test_a_server_without_a_database_for_a_while_answers_and_goes_on(server: RunningServer) -> None:
@@ -160,6 +221,46 @@ def test_a_server_without_a_database_for_a_while_answers_and_goes_on(server: Run
         other.execute("ROLLBACK")
     peer.finish(*second)
     peer.until(lambda: peer.show(job).state == "done")
+    peer.link.close()
+
+
+def test_a_server_goes_on_once_its_postgresql_is_back(
+    vhost_url: str, postgresql_server: PostgreSQL, postgresql_url: str, tmp_path: Path
+) -> None:
+    given = settings(tmp_path / "farm", database=postgresql_url)
+    with contextmanager(running)(vhost_url, tmp_path, given) as server:
+        peer = peer_of(server)
+        job = peer.submit("1-20").job
+        peer.work(room=5)
+        held = [peer.next_frame() for _ in range(5)]
+        peer.finish(*held[0])
+        postgresql_server.kill()
+        for delivery, render in held[1:]:
+            peer.finish(delivery, render)
+        with pytest.raises(OutputError, match="database refuses: "):
+            peer.show(job)
+        postgresql_server.start()
+        for _ in range(15):
+            peer.finish(*peer.next_frame())
+        peer.until(lambda: peer.show(job).state == "done")
+        assert peer.show(job).counts == {"done": 20}
+        peer.link.close()
+
+
+def test_a_server_whose_database_is_damaged_under_it_ends_with_the_reason(vhost_url: str, tmp_path: Path) -> None:
+    server = RunningServer(settings(tmp_path / "farm"), vhost_url)
+    schema.upgrade(server.settings.database_url)
+    server.start()
+    peer = peer_of(server)
+    peer.submit("1-2000")
+    file = Path(server.settings.database_url.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(file)) as other:
+        wait_for(lambda: other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+    with file.open("r+b") as pages:
+        pages.seek(4096)
+        pages.write(b"\xa5" * (file.stat().st_size - 4096))
+    wait_for(lambda: server.error is not None)
+    assert isinstance(server.error, DatabaseDamaged)
     peer.link.close()
 
 
@@ -199,16 +300,30 @@ def test_a_full_disk_under_the_database_stops_no_answer_and_costs_no_attempt(
 
 
 def test_a_delivery_counts_how_often_workers_have_left_it_and_is_buried_for_the_server(vhost_url: str) -> None:
-    """What worker/intake.py builds on, in every version of RabbitMQ."""
+    """What worker/intake.py builds on, in every version of RabbitMQ: by default 3.10 has no limit, 4.x one of 20."""
     returns: list[int] = []
     for number in range(4):
         worker = Link(vhost_url, name=f"worker {number}", exchanges=EXCHANGES, queues=[frames_queue(QUEUE)])
-        found: list[object] = []
+        found: list[Delivery] = []
         worker.start()
         if number == 0:
             worker.publish_all([Outgoing(exchange=FRAMES, key=QUEUE, body=b"frame")], PATIENCE)
         worker.consume(Consumer(queue=QUEUE, tag="frames", on_delivery=found.append))
         wait_for(lambda found=found: bool(found))
-        returns.append(int(found[0].headers.get("x-delivery-count") or 0))  # type: ignore[attr-defined]
+        returns.append(int(found[0].headers.get("x-delivery-count") or 0))
         worker.close()
     assert returns == [0, 1, 2, 3]
+    tired = Link(vhost_url, name="tired", exchanges=EXCHANGES, queues=[*SERVER_QUEUES, frames_queue(QUEUE)])
+    again: list[Delivery] = []
+    dead: list[Delivery] = []
+
+    def give_back(delivery: Delivery) -> None:
+        again.append(delivery)
+        tired.give_back(delivery)
+
+    tired.consume(Consumer(queue=QUEUE, tag="frames", on_delivery=give_back))
+    tired.consume(Consumer(queue=DEAD, tag="dead", on_delivery=dead.append, automatic=True))
+    tired.start()
+    wait_for(lambda: bool(dead))
+    assert (dead[0].body, len(returns) + len(again)) == (b"frame", 21)
+    tired.close()

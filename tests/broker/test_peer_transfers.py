@@ -127,7 +127,7 @@ def test_a_job_of_a_peer_that_takes_long_to_examine_is_refused_and_keeps_nobody_
     try:
         sender.offer_all([(blob, store.path(blob.digest)) for blob in (seed, manifest)])
         before = len(answers)
-        with pytest.raises(JobFileError, match="takes more than|lack scene") as caught:
+        with pytest.raises(JobFileError, match=r"takes more than|lack scene") as caught:
             hand_on()
         assert "\n" not in str(caught.value)
         assert len(answers) - before > 10

@@ -131,6 +131,23 @@ def test_frames_of_a_killed_worker_are_to_run_again_soon(good: Evidence) -> None
     assert checker.judge(replace(evidence, boot=2 * checker.USUAL_BOOT)).good, "a slow machine has more time"
 
 
+@pytest.mark.parametrize("kind", [Kind.KILL_SERVER, Kind.KILL_BROKER, Kind.DELETE_BROKER])
+def test_frames_in_hand_at_any_kill_are_to_run_on_or_again_soon(good: Evidence, kind: Kind) -> None:
+    fault = struck(kind, 104.2, ALL)
+    assert checker.judge(replace(good, struck=[fault])).affected == [0.0], "frame 4 was rendered to its end"
+    late, soon = (rendering(4, attempt="again", worker="worker-2", began=104.2 + wait) for wait in (31.0, 29.0))
+    recorded = {**good.recorded, KEYS[3]: Recorded(attempts=["again"])}
+    evidence = replace(good, struck=[fault], recorded=recorded)
+    assert checker.judge(replace(evidence, renderings=[*good.renderings, soon])).good
+    verdict = checker.judge(replace(evidence, renderings=[*good.renderings, late]))
+    assert verdict.failures == ["1 of 1 frames in hand at a kill not running again within 30 s"]
+
+
+def test_a_twentieth_of_the_frames_may_run_again_late_and_no_more() -> None:
+    assert checker._slow([*[0.0] * 19, 31.0], 30.0, "late") == []
+    assert checker._slow([*[0.0] * 18, 31.0], 30.0, "late") == ["1 of 19 late within 30 s"]
+
+
 def test_results_that_a_server_could_not_take_go_with_the_data_of_the_broker(good: Evidence) -> None:
     again = rendering(4, attempt="again", worker="worker-2", began=140.0)
     away = struck(Kind.HOLE_SERVER, 103.0, None, seconds=6.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -176,19 +177,22 @@ def test_the_first_interrupt_finishes_the_frames_in_hand(up: Up, scene: Path) ->
     assert "Traceback" not in log
 
 
-def test_a_farm_keeps_its_jobs_and_its_name(up: Up, scene: Path) -> None:
+def test_a_farm_keeps_its_jobs_and_its_name_also_without_the_data_of_its_broker(up: Up, scene: Path) -> None:
     name = up.ready()["server"]
     with up.farm() as farm:
-        job = farm.submit(scene, frames="1-2", width=80, height=60).id
-    up.end()
+        job = farm.submit(scene, frames="1-12", width=80, height=60)
+        wait_for(lambda: job.info().counts.get("done", 0) > 0, UP_WITHIN)
+        up.end()
     renamed = Up(up.data, "--server", "beta")
     assert renamed.process.wait(UP_WITHIN) == 8
     renamed.end()
     assert f"distren: the server does not start: this database belongs to the server '{name}'" in renamed.said()
+    shutil.rmtree(up.data / "broker")
     later = Up(up.data)
     try:
         later.ready()
         with later.farm() as farm:
-            assert farm.job(job).wait(100).counts == {"done": 2}
+            assert farm.job(job.id).wait(100).counts == {"done": 12}
+        assert "the broker has lost its data" in (up.data / "logs" / "server.log").read_text()
     finally:
         later.end()

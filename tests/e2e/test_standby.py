@@ -21,10 +21,12 @@ TAKEN_OVER_WITHIN = 10.0
 FRAMES = 200
 
 
-@pytest.fixture
-def pair(vhost_url: str, tmp_path: Path) -> Iterator[FarmProcesses]:
-    """A farm with two server processes and a worker, which is well under way with a job."""
+@pytest.fixture(params=["sqlite"])
+def pair(request: pytest.FixtureRequest, vhost_url: str, tmp_path: Path) -> Iterator[FarmProcesses]:
+    """A farm with two server processes and a worker; a test may ask for another kind of database."""
     processes = FarmProcesses(vhost_url, tmp_path / "farm")
+    if request.param == "postgresql":
+        processes.variables["DISTREN_DATABASE"] = request.getfixturevalue("postgresql_url")
     try:
         done = processes.distren("db", "upgrade")
         assert done.code == 0, done.err
@@ -41,7 +43,8 @@ def pair(vhost_url: str, tmp_path: Path) -> Iterator[FarmProcesses]:
 
 
 def term(processes: FarmProcesses) -> int:
-    engine = open_engine(f"sqlite:///{processes.data / 'server' / 'distren.db'}")
+    sqlite = f"sqlite:///{processes.data / 'server' / 'distren.db'}"
+    engine = open_engine(processes.variables.get("DISTREN_DATABASE", sqlite))
     try:
         with engine.connect() as connection:
             return int(connection.execute(text("SELECT term FROM identity")).scalar_one())
@@ -53,7 +56,17 @@ def ready(processes: FarmProcesses, name: str) -> int:
     return processes.log(name).count("is ready")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("pair", "number"),
+    [
+        ("sqlite", signal.SIGKILL),
+        ("sqlite", signal.SIGSTOP),
+        ("sqlite", signal.SIGTERM),
+        ("postgresql", signal.SIGKILL),
+        ("postgresql", signal.SIGSTOP),
+    ],
+    indirect=["pair"],
+)
 def test_a_standby_takes_over_and_nothing_is_lost(
     pair: FarmProcesses, tmp_path: Path, number: signal.Signals, record_property: pytest.RecordProperty
 ) -> None:
