@@ -19,9 +19,9 @@ from distren.storage import frames as frame_rows
 from distren.storage.dependencies import BROKEN
 from distren.wire.frames import Stop
 
-PART = 60_000
-"""frames of one part that are changed by a few statements: some 0.2 s"""
-_DEARER = 50
+PART = 12_000
+"""frames of one part that are changed by a few statements: some 0.1 s"""
+_DEARER = 20
 """times that a frame takes of it that is looked at by itself, since others may need it"""
 _PAGE = 20_000
 """frames needed by those of one part that is settled"""
