@@ -26,6 +26,7 @@ NAMES = (
     "blender",
     "chaos",
     "federation",
+    "lent",
 )
 
 
