@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         ge=0,
         description="bytes that one peer may have on their way into the blob store",
     )
+    needs_limit: float = Field(
+        default=168.0,
+        gt=0,
+        description="hours that frames wait for frames of a peer that is down, or has none such, before they fail",
+    )
     database: str | None = Field(
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
     )

@@ -9,6 +9,7 @@
     │   ├── TarballError             a tarball that is damaged, unsafe or over a limit
     │   └── SettingsError            a flag, an environment variable or a configuration file
     ├── NotFound                 4   no such job, frame, file or server
+    │   └── JobMoved                 the job was handed over to another server, which is named
     ├── BrokerUnavailable        5   no broker answers at the address
     ├── AccessRefused            6   the broker refuses the user or the password
     ├── JobFailed                7   the job ended, but not with every frame done
@@ -64,6 +65,14 @@ class SettingsError(InputError):
 
 class NotFound(DistrenError):
     exit_code = 4
+
+
+class JobMoved(NotFound):
+    """`url` is what the job is called now; `server` and `job` are its parts."""
+
+    def __init__(self, text: str = "", *, server: str = "", job: int = 0) -> None:
+        super().__init__(text or f"the job is distren://{server}/{job} now")
+        self.server, self.job = server, job
 
 
 class BrokerUnavailable(DistrenError):

@@ -24,8 +24,10 @@ MARK = ".distren-demo"
 FRAMES, SIZE = 24, "320x180"
 PATIENCE = 180.0
 """seconds that a farm may take to start, and two to hear of each other"""
-COLOURS = {"alpha": 44, "beta": 42}
-"""backgrounds, as terminals number them"""
+COLOURS = {"alpha": (75, 68), "beta": (114, 107)}
+"""backgrounds, as terminals with 256 colours number them: two shades for each server"""
+WIDTH = 96
+"""columns of the picture"""
 
 
 class Farm:
@@ -99,16 +101,29 @@ def server_of(worker: str) -> str:
     return "beta" if worker.startswith("beta/") else "alpha"
 
 
-def strip(frames: list[dict[str, Any]]) -> str:
-    """One cell for each frame, coloured by who rendered it; letters where this is no terminal."""
-    by = [server_of(str(frame["worker"])) for frame in frames]
-    if sys.stdout.isatty():
-        cells = (f"\x1b[30;{COLOURS[name]}m{frame['frame']:^4}\x1b[0m" for name, frame in zip(by, frames, strict=True))
-        legend = "  ".join(f"\x1b[30;{colour}m {name} \x1b[0m" for name, colour in COLOURS.items())
-    else:
-        cells = (name[0] for name in by)
-        legend = "  ".join(f"{name[0]} = {name}" for name in COLOURS)
-    return f"  {''.join(cells)}\n  {legend}"
+def picture(frames: list[dict[str, Any]]) -> str:
+    """A line for each server, from left to right in time, with the frames that it rendered where and when it did."""
+    began, ended = min(frame["started"] for frame in frames), max(frame["ended"] for frame in frames)
+    scale = WIDTH / (ended - began)
+    lines = [f"{'':8}0 s{f'{ended - began:.1f} s':>{WIDTH - 3}}"]
+    for name in COLOURS:
+        line, at = "", 0
+        own = sorted((one["started"], one) for one in frames if server_of(str(one["worker"])) == name)
+        for number, (started, frame) in enumerate(own):
+            start = max(round((started - began) * scale), at)
+            end = max(round((frame["ended"] - began) * scale), start + 1)
+            line += " " * (start - at) + cell(str(frame["frame"]), end - start, name, number)
+            at = end
+        lines.append(f"  {name:6}{line}")
+    return "\n".join(lines)
+
+
+def cell(text: str, width: int, server: str, number: int) -> str:
+    """One frame: coloured by who rendered it, every second one darker; between bars where this is no terminal."""
+    if not sys.stdout.isatty():
+        return ("|" + text.center(width - 1, "-"))[:width]
+    shade = COLOURS[server][number % 2]
+    return f"\x1b[30;48;5;{shade}m{text.center(width)[:width]}\x1b[0m"
 
 
 def main(folder: Path) -> None:
@@ -141,14 +156,17 @@ def main(folder: Path) -> None:
         print(f"alpha renders the same {FRAMES} frames with beta's help ...", flush=True)
         job, together = alpha.render("together", folder / "together")
         frames = alpha.ask("frames", str(job))
-        print(f"  {together:.1f} s, {alone / together:.2f} times as fast")
-        print("Who rendered what:")
-        print(strip(frames))
+        print(f"  {together:.1f} s")
+        print("Who rendered what, and when:")
+        print(picture(frames))
         for worker, count in sorted(Counter(str(frame["worker"]) for frame in frames).items()):
             print(f"  {worker:24} {count} frames")
-        print(f"The frames are in {folder / 'together'}; all of them were collected by alpha.")
+        print(f"alpha alone: {alone:.1f} s. With beta's help: {together:.1f} s, {alone / together:.2f} times as fast.")
+        print(f"The frames are in {folder / 'together'}; alpha collected all of them.")
         if "beta" not in {server_of(str(frame["worker"])) for frame in frames}:
             sys.exit("demo: beta has rendered nothing")
+        if together >= alone:
+            sys.exit("demo: beta's help made it no faster: is this machine busy with something else?")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from distren.jobfile.writer import write_jobfile
 from distren.storage.blobstore import BlobStore
 from distren.wire import fields, jobs
 from distren.wire.codec import Message
-from distren.wire.frames import Completed, Failed, Render, Report, Started
+from distren.wire.frames import Completed, Failed, Progress, Render, Report, Started
 from distren.wire.jobs import Manifest, ManifestFile
 
 
@@ -36,8 +36,19 @@ def result_of(frame: int, size: int = 0) -> bytes:
 class Hands:
     """A worker with `slots`; it holds all that it is given until `go` is set."""
 
-    def __init__(self, site: Site, *, slots: int = 2, version: str = "3.7", size: int = 0, fails: bool = False) -> None:
-        self.name, self.slots, self.size, self.fails = f"hands-{uuid.uuid4().hex[:4]}", slots, size, fails
+    def __init__(
+        self,
+        site: Site,
+        *,
+        slots: int = 2,
+        version: str = "3.7",
+        size: int = 0,
+        fails: bool = False,
+        permanent: bool = False,
+    ) -> None:
+        """`fails`: all that it takes, and as it says for good where `permanent`."""
+        self.name, self.slots, self.size = f"hands-{uuid.uuid4().hex[:4]}", slots, size
+        self.fails, self.permanent = fails, permanent
         self.renderers = {"povray": version}
         self.queue = class_queue_name("default", self.renderers)
         self.go = threading.Event()
@@ -100,6 +111,12 @@ class Hands:
     def _tell(self, message: Message) -> None:
         self.link.publish(Outgoing(exchange=EVENTS, key=message.type, body=message.encode(), type=message.type))
 
+    def progress(self, percent: float) -> bool:
+        """Say how far all is that it holds; always True."""
+        for _, render in list(self._held):
+            self._tell(Progress(**_attempt(self.name, render), percent=percent))
+        return True
+
     def _take(self, delivery: Delivery) -> None:
         render = Render.expect(delivery.body)
         self._tell(Started(**_attempt(self.name, render)))
@@ -122,7 +139,8 @@ class Hands:
 
     def _finish(self, render: Render) -> None:
         if self.fails:
-            self._tell(Failed(**_attempt(self.name, render), seconds=0.1, reason="no light"))
+            reason = {"reason": "no light", "permanent": self.permanent}
+            self._tell(Failed(**_attempt(self.name, render), seconds=0.1, **reason))
             return
         data = result_of(render.frame, self.size)
         blob = Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data))

@@ -12,9 +12,10 @@ from distren import errors
 from distren.amqp.link import Delivery, Link
 from distren.amqp.publisher import Carrier, Outgoing
 from distren.amqp.topology import DEFAULT, REQUESTS, SERVER_HEADER
-from distren.errors import BrokerUnavailable, DistrenError, NoAnswer, NotFound
+from distren.errors import BrokerUnavailable, DistrenError, JobMoved, NoAnswer, NotFound
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import Problem
+from distren.wire.moves import Moved
 
 Reply = TypeVar("Reply", bound=Message)
 PATIENCE = 30.0
@@ -93,6 +94,8 @@ class Requester:
                 self._open.pop(key, None)
         if isinstance(reply, Problem):
             raise errors.by_name(reply.error)(reply.text)
+        if isinstance(reply, Moved) and not isinstance(reply, expect):
+            raise JobMoved(server=reply.server, job=reply.job)
         if not isinstance(reply, expect):
             raise errors.DecodeError(f"the server answered {message.type} with {reply.type}")
         return reply

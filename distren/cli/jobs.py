@@ -130,10 +130,13 @@ def workers(cli: Cli) -> None:
         return
     with cli.farm() as farm:
         found = farm.workers()
+        peers = [] if cli.json or cli.server else [one for one in farm.peers() if one.room or one.lent]
     cli.show(
         [records.worker(one) for one in found],
         lambda: tables.workers(found, time.time()) if found else "no workers yet: start one with 'distren-worker'",
     )
+    for peer in peers:
+        cli.say(tables.helping_peer(peer))
 
 
 @workers.command(short_help="Let a worker go on that is in quarantine.")

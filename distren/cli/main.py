@@ -30,6 +30,7 @@ _COMMANDS = {
     "resume": "jobs",
     "retry": "jobs",
     "priority": "jobs",
+    "move": "move",
     "delete": "delete",
     "workers": "jobs",
     "peers": "peers",

@@ -229,7 +229,7 @@ def workers(infos: Iterable[WorkerInfo], now: float) -> Table:
             f"{len(info.held)}/{info.slots}",
             _held(info.held),
             f"{info.done:,}",
-            Text(", ".join(f"{name} {version}" for name, version in sorted(_own(info).items()))),
+            Text(", ".join(f"{name} {version}" for name, version in sorted(_own(info.renderers).items()))),
             info.pool,
             f"{human.plural(info.cores, 'core')}, {human.size(info.memory)}",
             Text("yes", style="green") if info.sandboxed else Text("no", style="yellow"),
@@ -281,9 +281,16 @@ def settings(declared: Iterable[Setting]) -> Table:
     return table
 
 
-def _own(info: WorkerInfo) -> Mapping[str, str]:
+def helping_peer(info: PeerInfo) -> str:
+    """What a peer does for this server."""
+    what = ", ".join(f"{name} {human.harmless(version)}" for name, version in sorted(_own(info.renderers).items()))
+    has = human.plural(info.lent, "frame")
+    return f"peer {info.peer}: renders {has} for this server now, and takes up to {info.room} ({what})"
+
+
+def _own(renderers: Mapping[str, str]) -> Mapping[str, str]:
     """A worker's renderers without those that every worker has."""
-    return {name: version for name, version in info.renderers.items() if name not in HELPERS}
+    return {name: version for name, version in renderers.items() if name not in HELPERS}
 
 
 def _held(held: Sequence[tuple[int, int]]) -> str:

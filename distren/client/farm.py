@@ -163,8 +163,12 @@ class Farm:
         return self._job_of(url.server, url.job)
 
     def _job_of(self, server: str, job: int) -> Job:
-        way = self._to(server)
-        return Job(way, self._results.at(way.peer), server=server, job=job)
+        return Job(self._way, server=server, job=job)
+
+    def _way(self, server: str) -> tuple[ServerConnection, Results]:
+        """How a server is asked, and how results come from it."""
+        connection = self._to(server)
+        return connection, self._results.at(connection.peer)
 
     # -- submitting --------------------------------------------------------------------------------------------------
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from distren import urls
+from distren.amqp.requests import Reply
 from distren.client import fetch
 from distren.client.connection import News, ServerConnection
 from distren.client.logs import Follower, LogPiece
@@ -17,8 +20,17 @@ from distren.client.plan import ENCODE
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
 from distren.domain.states import FrameState, JobState
-from distren.errors import BrokerUnavailable, FrameRangeError, JobFailed, NoAnswer, NotFound
+from distren.errors import (
+    BrokerUnavailable,
+    DecodeError,
+    FrameRangeError,
+    JobFailed,
+    JobMoved,
+    NoAnswer,
+    NotFound,
+)
 from distren.urls import Url
+from distren.wire.codec import Message
 from distren.wire.jobs import (
     AttemptInfo,
     Attempts,
@@ -35,6 +47,7 @@ from distren.wire.jobs import (
     ShowJob,
     ShownJob,
 )
+from distren.wire.moves import Move, Moved, Moving
 
 if TYPE_CHECKING:
     from distren.client.results import Results
@@ -45,18 +58,28 @@ ASK_AGAIN = 15.0
 """seconds without news after which the state is asked for: news may be lost"""
 RENEW_AFTER = 30.0
 """seconds after which a peer is asked to go on sending news"""
+_MOVE_LOOK = 0.5
+"""seconds between two questions how far a job is that is handed over"""
+_MOST_MOVES = 8
 _ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 _PAGE = 10_000
+Way = Callable[[str], "tuple[ServerConnection, Results]"]
+Asked = TypeVar("Asked")
 FrameNumbers = str | FrameSet | Iterable[int] | None
 """frames as people write them (`1-24`), as a set, or one by one; None: all"""
 
 
 class Job:
-    """One job; made by `Farm.submit` and `Farm.job`. Every method raises NotFound where the server has no such job."""
+    """One job; made by `Farm.submit` and `Farm.job`. Every method raises NotFound where the server has no such job.
 
-    def __init__(self, connection: ServerConnection, results: Results, *, server: str, job: int) -> None:
-        self._connection, self._results = connection, results
+    A job that is handed over to another server is followed there: `server`, `id` and `url` are then what it is now.
+    """
+
+    def __init__(self, way: Way, *, server: str, job: int) -> None:
+        """`way` leads to any server by its name."""
+        self._way = way
         self.server, self.id = server, job
+        self._connection, self._results = way(server)
 
     @property
     def url(self) -> str:
@@ -66,18 +89,35 @@ class Job:
     def __repr__(self) -> str:
         return f"<Job {self.url}>"
 
+    def _ask(self, message: Message, expect: type[Reply]) -> Reply:
+        """The reply to a message about this job, wherever the job is now."""
+        return self._there(lambda: self._connection.ask(message.model_copy(update={"job": self.id}), expect))
+
+    def _there(self, ask: Callable[[], Asked]) -> Asked:
+        """What `ask` returns where the job is now: it may have been handed over several times."""
+        for _ in range(_MOST_MOVES):
+            try:
+                return ask()
+            except JobMoved as moved:
+                self._follow(moved.server, moved.job)
+        raise NotFound(f"job {self.id} of '{self.server}' goes from server to server: ask the servers' operators")
+
+    def _follow(self, server: str, job: int) -> None:
+        self._connection, self._results = self._way(server)
+        self.server, self.id = server, job
+
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def info(self) -> JobInfo:
         """The job's state, its frames counted by state, and the rest of its record."""
-        return self._connection.ask(ShowJob(job=self.id), ShownJob).job
+        return self._ask(ShowJob(job=self.id), ShownJob).job
 
     def frames(self, states: Iterable[str] | None = None) -> Iterator[FrameInfo]:
         """The frames by number; those in one of `states` alone where given."""
         wanted = None if states is None else [str(state) for state in states]
         after = -1
         while True:
-            page = self._connection.ask(ListFrames(job=self.id, after=after, limit=_PAGE, states=wanted), Frames)
+            page = self._ask(ListFrames(job=self.id, after=after, limit=_PAGE, states=wanted), Frames)
             yield from page.frames
             if not page.more or not page.frames:
                 return
@@ -85,7 +125,7 @@ class Job:
 
     def frame(self, number: int) -> FrameInfo:
         """One frame; raises NotFound where the job has none of this number."""
-        page = self._connection.ask(ListFrames(job=self.id, after=number - 1, limit=1), Frames)
+        page = self._ask(ListFrames(job=self.id, after=number - 1, limit=1), Frames)
         for frame in page.frames:
             if frame.frame == number:
                 return frame
@@ -95,7 +135,7 @@ class Job:
         """The files of the job by id."""
         after = -1
         while True:
-            page = self._connection.ask(ListFiles(job=self.id, after=after), Files)
+            page = self._ask(ListFiles(job=self.id, after=after), Files)
             yield from page.files
             if not page.more or not page.files:
                 return
@@ -103,7 +143,7 @@ class Job:
 
     def file(self, number: int) -> FileInfo:
         """One file; raises NotFound where the job has none of this id."""
-        page = self._connection.ask(ListFiles(job=self.id, after=number - 1, limit=1), Files)
+        page = self._ask(ListFiles(job=self.id, after=number - 1, limit=1), Files)
         for file in page.files:
             if file.file == number:
                 return file
@@ -111,7 +151,7 @@ class Job:
 
     def attempts(self, frame: int) -> list[AttemptInfo]:
         """The attempts at a frame, oldest first; `log` is zlib-compressed text."""
-        return self._connection.ask(ListAttempts(job=self.id, frame=frame), Attempts).attempts
+        return self._ask(ListAttempts(job=self.id, frame=frame), Attempts).attempts
 
     def follow_log(self, frame: int, on_wait: Callable[[str], None] | None = None) -> Iterator[LogPiece]:
         """What the renderer prints for a frame, as it prints it, attempt after attempt until the frame has ended.
@@ -135,6 +175,16 @@ class Job:
         seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                yield from self._watch_here(deadline, on_frames)
+                return
+            except JobMoved as moved:
+                self._follow(moved.server, moved.job)
+
+    def _watch_here(
+        self, deadline: float | None, on_frames: Callable[[list[FrameInfo]], None] | None
+    ) -> Iterator[JobInfo]:
         with self._connection.listening(self.id, frames=on_frames is not None) as news:
             info = self._connection.look(self.id, frames=on_frames is not None)
             renewed = time.monotonic()
@@ -231,6 +281,39 @@ class Job:
         """0 to 100; jobs with a larger one are rendered earlier."""
         return self._change("priority", priority=priority)
 
+    def move(
+        self,
+        server: str,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Moving], None] | None = None,
+    ) -> None:
+        """Hand the job over to a peer of its server: it renders what is not done, and bundles. Waits until it is there.
+
+        What is done goes along; frames that are being rendered are rendered there. From then on this object, and every
+        reference to the old place, mean the job at its new place. `on_progress` is told every half second how far it
+        is. Raises Conflict for a job that has ended, that needs frames of other jobs or is needed by others, what the
+        peer refuses it with (then it goes on where it was), and NoAnswer after `timeout` seconds: it is on its way
+        then, and `Job.resume` keeps it.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self.info()  # wherever it is now
+        message = Move(job=self.id, server=urls.server_name(server), key=secrets.token_hex(16))
+        while True:
+            reply = self._connection.ask(message.model_copy(update={"job": self.id}), Message)
+            if isinstance(reply, Moved):
+                self._follow(reply.server, reply.job)
+                if self.server == message.server:
+                    return
+            elif not isinstance(reply, Moving):
+                raise DecodeError(f"the server answered {message.type} with {reply.type}")
+            elif deadline is not None and time.monotonic() > deadline:
+                raise NoAnswer(f"job {self.id} is still on its way to '{message.server}'")
+            else:
+                if on_progress is not None:
+                    on_progress(reply)
+                time.sleep(_MOVE_LOOK)
+
     def delete(self, *, force: bool = False) -> JobInfo:
         """Delete the job with all that it has; with `force` even if it has not ended. Raises Conflict otherwise.
 
@@ -249,7 +332,7 @@ class Job:
         numbers = frame_numbers(frames)
         ranges = None if numbers is None else [(part[0], part[-1], part.step) for part in numbers.ranges]
         change = Change(job=self.id, action=action, priority=priority, frames=ranges, force=force)
-        return self._connection.ask(change, ShownJob).job
+        return self._ask(change, ShownJob).job
 
     # -- fetching ----------------------------------------------------------------------------------------------------
 

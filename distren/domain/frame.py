@@ -88,6 +88,22 @@ def completed(frame: Frame, attempt: Attempt, result: Blob, now: float, *, warni
     )
 
 
+def brought(frame: Frame, attempt: Attempt, result: Blob, ended: float, *, warning: str | None = None) -> Frame:
+    """It was done at another server, which has handed its job over; whether what it needs is here does not matter."""
+    if frame.state not in (FrameState.READY, FrameState.BLOCKED):
+        return frame
+    return replace(
+        frame,
+        state=check(frame.state, FrameState.DONE),
+        worker=attempt.worker,
+        token=attempt.token,
+        started=attempt.started,
+        ended=ended,
+        result=result,
+        reason=warning,
+    )
+
+
 def failed(frame: Frame, attempt: Attempt, reason: str, *, retry_at: float | None, now: float) -> Frame:
     """An attempt has failed: the frame is ready again at `retry_at`, or has failed where that is None.
 

@@ -35,7 +35,7 @@ class AttemptState(StrEnum):
 
 _F = FrameState
 NEXT: dict[FrameState, frozenset[FrameState]] = {
-    _F.BLOCKED: frozenset({_F.READY, _F.FAILED, _F.CANCELLED}),
+    _F.BLOCKED: frozenset({_F.READY, _F.DONE, _F.FAILED, _F.CANCELLED}),
     _F.READY: frozenset({_F.BLOCKED, _F.QUEUED, _F.DONE, _F.FAILED, _F.CANCELLED}),
     _F.QUEUED: frozenset({_F.RENDERING, _F.READY, _F.BLOCKED, _F.DONE, _F.FAILED, _F.CANCELLED}),
     _F.RENDERING: frozenset({_F.QUEUED, _F.DONE, _F.READY, _F.BLOCKED, _F.FAILED, _F.CANCELLED}),
@@ -44,6 +44,7 @@ NEXT: dict[FrameState, frozenset[FrameState]] = {
     _F.CANCELLED: frozenset({_F.READY, _F.BLOCKED}),
 }
 """What a frame may become. READY → DONE: the result of an earlier issue arrives after the frame was taken back.
+READY, BLOCKED → DONE: it was done when another server handed its job over to this one.
 READY, QUEUED, RENDERING, DONE → BLOCKED: instead of READY, when a frame that it needs is rendered anew meanwhile.
 RENDERING → QUEUED: its worker went away and the broker has put the delivery back into the queue.
 DONE, FAILED and CANCELLED lead on only through a retry that somebody asks for."""

@@ -15,11 +15,14 @@ DOWN_AFTER = 45.0
 class Health:
     """What is known of one peer. `now` is the wall clock in seconds, `steady` one that never jumps.
 
-    `trouble` says what keeps its messages, as far as can be seen from here; `refused` why one side takes nothing.
+    `opened` is the steady time at which this server began to listen: a peer that has not been heard since then is not
+    down before it could have been. `trouble` says what keeps its messages, as far as can be seen from here; `refused`
+    why one side takes nothing.
     """
 
     software: str | None = None
     seen: float | None = None
+    opened: float | None = None
     clock: float | None = None
     trouble: str = ""
     refused: str = ""
@@ -59,7 +62,8 @@ class Health:
             return "refused"
         if self._heard is not None and steady - self._heard <= DOWN_AFTER:
             return "up"
-        return "new" if self.seen is None else "down"
+        just_opened = self._heard is None and self.opened is not None and steady - self.opened <= DOWN_AFTER
+        return "new" if self.seen is None or just_opened else "down"
 
     def since(self, steady: float) -> float | None:
         """When the state began; a peer is down since it was last heard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from distren.amqp.blobs import BlobSender
@@ -37,7 +38,7 @@ class Member:
     ) -> None:
         self.peer = peer
         self.instance = peer.instance
-        self.health = Health(software=peer.software, seen=peer.seen)
+        self.health = Health(software=peer.software, seen=peer.seen, opened=time.monotonic())
         self.link = PeerLink(
             broker_url,
             own,

@@ -101,6 +101,11 @@ class Acting:
         """Peers have changed something, or there is news of them that a turn has to deal with. Any thread may call."""
         self._turns.note(changed)
 
+    def progressed(self, event: Progress) -> None:
+        """An attempt at a frame of ours has come so far, here or at a peer."""
+        self._state.progress[event.job, event.frame] = event.percent
+        self._news.progress(event)
+
     def resume(self) -> None:
         """Take up what an earlier process left, and ask the workers who is there."""
         self._turns.resume()
@@ -200,8 +205,8 @@ class Acting:
             case Started() | Failed():
                 batch.add(delivery, message)
             case Progress():
-                self._state.progress[message.job, message.frame] = message.percent
-                self._news.progress(message)
+                self.progressed(message)
+                self._state.lending.progressed(message)
             case Report():
                 self._hear(message)
             case Render() if delivery.queue == DEAD:

@@ -1,4 +1,4 @@
-"""What stands in for lending at a server without peers: nothing is lent and nothing borrowed."""
+"""What stands in for peers at a server that has none: nothing is lent, borrowed or handed over."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlalchemy import Connection
 
 from distren.domain.needs import Needs
+from distren.errors import NotFound
 from distren.server.changes import Changed
 from distren.server.dispatch import Owing
 from distren.server.lifecycle import Lifecycle
 from distren.storage.jobs import Job
-from distren.wire.frames import Render
+from distren.wire.codec import Message
+from distren.wire.frames import Progress, Render
+from distren.wire.jobs import Change
+from distren.wire.moves import Move
 
 
 class Alone:
@@ -24,6 +28,12 @@ class Alone:
 
     def describe(self, connection: Connection, job: int, ids: Iterable[int]) -> Mapping[int, Render]:
         return {}
+
+    def hear(self, events: Iterable[object]) -> None:
+        pass
+
+    def progressed(self, event: Progress) -> None:
+        pass
 
     def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None:
         pass
@@ -42,3 +52,19 @@ class Alone:
 
     def committed(self) -> None:
         pass
+
+
+class AtHome:
+    """See Moves in server/moves.py."""
+
+    def forward(self, job: int) -> Message | None:
+        return None
+
+    def move(self, message: Move) -> Message:
+        raise NotFound(f"there is no server '{message.server}' here: this one has no peers")
+
+    def check_change(self, connection: Connection, message: Change) -> None:
+        pass
+
+    def why(self, job: int) -> str:
+        return ""

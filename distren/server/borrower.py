@@ -26,7 +26,7 @@ from distren.storage import frames as frame_rows
 from distren.storage import guests
 from distren.storage import jobs as job_rows
 from distren.storage.guests import Guest
-from distren.wire.frames import Render
+from distren.wire.frames import Progress, Render
 from distren.wire.jobs import Change
 from distren.wire.lending import (
     CapacityWanted,
@@ -168,6 +168,15 @@ class Borrower:
             self._homeward.give_back(connection, peer, missing, "it does not have it")
 
     # -- in the turn's transaction -----------------------------------------------------------------------------------
+
+    def hear(self, events: Iterable[object]) -> None:
+        """What workers say in this turn."""
+        self._homeward.hear(events)
+
+    def progressed(self, event: Progress) -> None:
+        """A worker says how far a frame is, which may be a peer's."""
+        if (guest := self.guests.get(event.job)) is not None:
+            self._homeward.progressed(guest, event)
 
     def describe(self, connection: Connection, job: int, ids: Iterable[int]) -> dict[int, Render]:
         """What our workers need to know to render these lent frames; `issue` is still the lender's."""

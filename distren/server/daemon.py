@@ -217,7 +217,10 @@ class Server:
             on_client=errands.bring,
             on_news=errands.tell_news,
         )
-        self.lending = state.lending = Lending(state, federation, self._settings, note=acting.note)
+        self.lending = state.lending = Lending(
+            state, federation, self._settings, note=acting.note, on_progress=acting.progressed
+        )
+        state.moves = self.lending.moves
         stack.callback(self.lending.stop)
         errands.federation = federation
         stack.callback(federation.stop)

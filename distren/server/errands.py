@@ -6,7 +6,6 @@ and until when: a peer can send nothing to a client that has asked it nothing.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import BLOBS, DEFAULT, NEWS, REQUESTS, SERVER_HEADER, frame_news, job_news
 from distren.errors import DecodeError, DistrenError, NoAnswer
 from distren.federation.member import Member
+from distren.server import views
 from distren.server.federation import Federation, problem
 from distren.server.handover import Handover
 from distren.server.state import State
@@ -111,7 +111,7 @@ class Errands:
 
     def _silent(self, member: Member, steady: float) -> str:
         state, since = member.health.state(steady), member.health.since(steady)
-        when = "" if since is None else time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(since))
+        when = "" if since is None else f" since {views.clock(since)}"
         return f"the server '{member.name}' is {state}{when}: {member.health.why(steady)}"
 
     # -- from peers, in the threads of their links -------------------------------------------------------------------

@@ -14,13 +14,16 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from distren.config import Settings
 from distren.domain.needs import IN_A_CYCLE, Needs
 from distren.domain.states import FRAME_ENDED, FrameState
 from distren.errors import JobFileError
 from distren.federation.receiver import After
+from distren.server import views
 from distren.server.changes import Changed
 from distren.server.federation import Federation
 from distren.server.lifecycle import Lifecycle
+from distren.server.moves import Moves
 from distren.server.state import State
 from distren.storage import far, loans
 from distren.storage import frames as frame_rows
@@ -38,9 +41,19 @@ class FarNeeds:
     """`fetch` is called when a result is to be fetched from a peer; `note` takes what handlers have changed."""
 
     def __init__(
-        self, state: State, federation: Federation, *, note: Callable[[Changed], None], fetch: Callable[[], None]
+        self,
+        state: State,
+        federation: Federation,
+        settings: Settings,
+        moves: Moves,
+        *,
+        note: Callable[[Changed], None],
+        fetch: Callable[[], None],
     ) -> None:
         self._state, self._federation, self._note, self._fetch = state, federation, note, fetch
+        self._moves = moves
+        self.hours = settings.needs_limit
+        """for which what a peer lacks, or a peer that is down, is waited for"""
         self._up: set[str] = set()
         self._coming_up: set[str] = set()
         self._probes: list[Probe] = []
@@ -58,6 +71,8 @@ class FarNeeds:
         peers = {member.name for member in self._federation.members()}
         for rule in rules:
             if rule.server in (None, self._state.name):
+                if rule.job is not None and (why := self._gone(rule.job)):
+                    raise JobFileError(f"a frame needs frames of job {rule.job}: {why}")
                 resolved.append(rule)
                 continue
             if rule.server not in peers or rule.job is None:
@@ -74,6 +89,12 @@ class FarNeeds:
             self._watch(connection, job, fresh)
         return tuple(resolved)
 
+    def _gone(self, job: int) -> str:
+        """Why no new frame may need frames of a job of ours; empty where they may."""
+        if (moved := self._moves.forward(job)) is not None:
+            return f"it is {Url(server=moved.server, job=moved.job)} now, need its frames there"
+        return self._moves.why(job)
+
     def _watch(self, connection: Connection, job: FarJob, ids: list[int]) -> None:
         for start in range(0, len(ids), MOST_FRAMES):
             part = ids[start : start + MOST_FRAMES]
@@ -86,11 +107,15 @@ class FarNeeds:
 
         In this order: that a frame is open must not be news to a peer that has found it in a cycle.
         """
+        overdue = None
         if tick:
             self._look_around(connection)
+            overdue = self._give_up(connection)
         news: defaultdict[str, list[WatchedFrame]] = defaultdict(list)
         for one in far.watched(connection):
             shown = _shown(one)
+            if one.state is None and (why := self._gone(one.job)):
+                shown = WatchedFrame(job=one.job, frame=one.frame, state="failed", reason=why)
             what = shown.state if shown.result is None else f"{shown.state}:{shown.result.digest}"
             if what != one.told:
                 news[one.peer].append(shown)
@@ -98,7 +123,7 @@ class FarNeeds:
         for peer, several in news.items():
             for start in range(0, len(several), 1_000):
                 self._federation.send(connection, peer, WatchNews(frames=several[start : start + 1_000]))
-        found = [self._probe(connection, probe) for probe in self._probes]
+        found = [overdue, *(self._probe(connection, probe) for probe in self._probes)]
         return [changed for changed in found if changed is not None]
 
     def committed(self) -> None:
@@ -118,6 +143,19 @@ class FarNeeds:
         for job in far.every(connection).values():
             if job.peer in self._coming_up - self._up:
                 self._watch(connection, job, far.frames_of(connection, job))
+
+    def _give_up(self, connection: Connection) -> Changed | None:
+        """Fail what has been waited for in vain for too long; where its server has it after all, that revives it."""
+        now = self._state.now()
+        lifecycle = Lifecycle(connection, now)
+        for one in far.overdue(connection, now, now - self.hours * 3600):
+            why = UNKNOWN if one.reason == UNKNOWN else ""
+            if not self._federation.is_up(one.peer):
+                since = self._federation.silent_since(one.peer) or one.since
+                why = f"'{one.peer}' is down since {views.clock(since)}" if now - since > self.hours * 3600 else ""
+            if why:
+                lifecycle.fail_far(one.job, one.frame, f"{why}, and it was waited for for {self.hours:g} h")
+        return lifecycle.save()
 
     # -- what peers say ----------------------------------------------------------------------------------------------
 
@@ -161,7 +199,8 @@ class FarNeeds:
         elif news.state == "cancelled":
             lifecycle.cancel(job.job, ids)
         else:
-            far.note(connection, job.job, news.frame, UNKNOWN if news.state == "unknown" else None)
+            reason, heard = (UNKNOWN, None) if news.state == "unknown" else (None, self._state.now())
+            far.note(connection, job.job, news.frame, reason, heard)
 
     def _order(self, connection: Connection, job: FarJob, frame: int, result: Blob) -> None:
         """Have the result fetched; with it the frame is done."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -71,6 +71,7 @@ class Federation:
         self._state, self._settings, self._broker_url = state, settings, broker_url
         self._answer, self._wake, self._on_client, self._on_news = answer, wake, on_client, on_news
         self._receiver = Receiver()
+        self._listeners: dict[str, Callable[[str, Any], None]] = {}
         self._members: dict[str, Member] = {}
         self._desks: dict[str, BlobDesk] = {}
         self._arrived: deque[_Arrived] = deque()
@@ -93,6 +94,10 @@ class Federation:
         """Have `handler` called in the server's thread, exactly once for each such message; see Receiver.on."""
         self._receiver.on(kind, handler)
 
+    def listen(self, kind: type[M], listener: Callable[[str, M], None]) -> None:
+        """Have `listener` called in the server's thread, outside of transactions, with what `tell` sends: perhaps."""
+        self._listeners[kind.type] = listener
+
     def member(self, name: str) -> Member:
         """The peer of this name. Raises NotFound."""
         found = self._members.get(name)
@@ -111,10 +116,29 @@ class Federation:
         member = self._members.get(name)
         return member is not None and member.health.state(self._state.steady()) == "up"
 
+    def silent_since(self, name: str) -> float | None:
+        """Since when (seconds since 1970) the peer has not been heard; None where it is up, or was never heard."""
+        member = self._members.get(name)
+        return None if member is None or self.is_up(name) else member.health.seen
+
     def fetcher(self, name: str) -> BlobDesk:
         """What brings a peer's blobs into our store; `.receiver.fetch(blob)` blocks. Raises NotFound: no such peer."""
         self.member(name)
         return self._desks[name]
+
+    def tell_soon(self, peer: str, message: Message) -> None:
+        """Send what a listener of the peer's may miss."""
+        if (member := self._members.get(peer)) is not None:
+            member.tell(MESSAGES, message)
+
+    def check_quota(self, connection: Connection, peer: str) -> None:
+        """Raise Conflict where the peer has as many open jobs here as it may."""
+        open_jobs = rows.open_jobs(connection, peer)
+        if open_jobs >= self._settings.peer_jobs:
+            raise Conflict(
+                f"'{peer}' has {open_jobs} open jobs at '{self._state.name}', which takes no more than "
+                f"{self._settings.peer_jobs} from a peer: wait until some are done"
+            )
 
     def wake(self) -> None:
         """Ask for a turn."""
@@ -181,7 +205,7 @@ class Federation:
             self._serve_blobs(member, delivery)
         elif envelope.to == ANSWERS and delivery.type not in (Hello.type, Receipt.type):
             member.mailbox.receive(delivery)
-        elif envelope.to in (ANSWERS, topology.REQUESTS) or (envelope.to == MESSAGES and envelope.number is not None):
+        elif envelope.to in (ANSWERS, topology.REQUESTS, MESSAGES):
             self._arrived.append(_Arrived(member=member, envelope=envelope, delivery=delivery))
             self._wake()
         else:
@@ -216,13 +240,19 @@ class Federation:
         except DBAPIError as error:
             log.error("the database refuses what peers say, they will say it again: %s", error.orig)
         for one in arrived:
-            if one.delivery.type == Hello.type:
-                self._greetings.hear(one.member, one.delivery)
-            elif one.envelope.to == topology.REQUESTS:
-                self._reply(one)
+            self._deal_with(one)
         if self._greetings.greet(self.members()):
             for member in self._members.values():
                 self._associations.look_after(member)
+
+    def _deal_with(self, one: _Arrived) -> None:
+        """What is neither a receipt nor numbered."""
+        if one.delivery.type == Hello.type:
+            self._greetings.hear(one.member, one.delivery)
+        elif one.envelope.to == topology.REQUESTS:
+            self._reply(one)
+        elif one.envelope.to == MESSAGES and one.envelope.number is None:
+            self._listen(one)
 
     def tell(self, news: JobNews | FrameNews) -> None:
         """Tell the peers whose clients watch a job."""
@@ -236,16 +266,8 @@ class Federation:
         look = steady >= self._next_look
         if not (numbered or look):
             return
-        receipts: dict[str, Receipt] = {}
-        afters: list[After] = []
         with self._state.engine.begin() as connection:
-            for one in numbered:
-                name = one.member.name
-                if self._members.get(name) is not one.member:
-                    continue
-                receipts[name], after = self._receiver.take(connection, one.envelope, one.delivery)
-                if after is not None:
-                    afters.append(after)
+            receipts, afters = self._take(connection, numbered)
             if look:
                 self._next_look = steady + LOOK_EVERY
                 for member in self._members.values():
@@ -254,6 +276,17 @@ class Federation:
             after()
         for name, receipt in receipts.items():
             self._members[name].tell(ANSWERS, receipt)
+
+    def _take(self, connection: Connection, numbered: list[_Arrived]) -> tuple[dict[str, Receipt], list[After]]:
+        """Hand on what must arrive; how far we are with each peer, and what is to be done after the commit."""
+        receipts: dict[str, Receipt] = {}
+        afters: list[After] = []
+        for one in numbered:
+            name = one.member.name
+            if self._members.get(name) is one.member:
+                receipts[name], after = self._receiver.take(connection, one.envelope, one.delivery)
+                afters += [] if after is None else [after]
+        return receipts, afters
 
     def _note(self, one: _Arrived) -> None:
         try:
@@ -271,11 +304,22 @@ class Federation:
                 for member in wanting:
                     member.sender.pump(connection, self._state.now(), steady)
 
+    def _listen(self, one: _Arrived) -> None:
+        try:
+            message = decode(one.delivery.body)
+        except DecodeError as error:
+            log.warning("a peer's message was dropped: %s", error, extra={"peer": one.member.name})
+            return
+        if (listener := self._listeners.get(message.type)) is not None:
+            listener(one.member.name, message)
+
     def _reply(self, one: _Arrived) -> None:
         """Answer a request of a peer, as of a client."""
         try:
             message = decode(one.delivery.body)
-            self._check_quota(one.member, message)
+            if isinstance(message, Submit):
+                with self._state.engine.begin() as connection:
+                    self.check_quota(connection, one.member.name)
         except DistrenError as error:
             reply: Message = problem(error)
         else:
@@ -287,17 +331,6 @@ class Federation:
                 one.member.watch(message, self._state.steady())
         if one.delivery.reply_to:
             one.member.tell(one.delivery.reply_to, reply, one.delivery.correlation_id)
-
-    def _check_quota(self, member: Member, message: Message) -> None:
-        if not isinstance(message, Submit):
-            return
-        with self._state.engine.begin() as connection:
-            open_jobs = rows.open_jobs(connection, member.name)
-        if open_jobs >= self._settings.peer_jobs:
-            raise Conflict(
-                f"'{member.name}' has {open_jobs} open jobs at '{self._state.name}', which takes no more than "
-                f"{self._settings.peer_jobs} from a peer: wait until some are done"
-            )
 
     # -- for people --------------------------------------------------------------------------------------------------
 

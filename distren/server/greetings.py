@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -11,10 +12,12 @@ from distren import __version__
 from distren.amqp import address
 from distren.amqp.link import Delivery
 from distren.amqp.peers import ANSWERS
+from distren.domain.lending import peer_of
 from distren.errors import DecodeError
 from distren.federation.health import HELLO_EVERY
 from distren.federation.member import Member
 from distren.server.state import State
+from distren.storage import loans
 from distren.storage import peers as rows
 from distren.wire.peers import Hello, PeerInfo, Peers
 
@@ -97,7 +100,15 @@ class Greetings:
         steady = self._state.steady()
         with self._state.engine.begin() as connection:
             owed = {one.name: rows.count_owed(connection, one.name) for one in members}
-        return Peers(server=self._state.name, peers=[_info(one, owed[one.name], steady) for one in members])
+            lent = loans.count(connection)
+        infos = [_info(one, owed[one.name], steady).model_copy(update=self._offer(one.name, lent)) for one in members]
+        return Peers(server=self._state.name, peers=infos)
+
+    def _offer(self, peer: str, lent: Mapping[str, int]) -> dict[str, Any]:
+        """What the peer takes of our frames, and how many it has."""
+        offers = [one for queue, one in self._state.fleet.offers.items() if peer_of(queue) == peer]
+        renderers = {name: version for one in offers for name, version in one.renderers.items()}
+        return {"lent": lent.get(peer, 0), "room": sum(one.room for one in offers), "renderers": renderers}
 
 
 def _info(member: Member, owed: int, steady: float) -> PeerInfo:

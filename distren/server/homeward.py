@@ -16,17 +16,41 @@ from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
 from distren.storage import guests
 from distren.storage.attempts import AttemptRecord
-from distren.storage.guests import News
+from distren.storage.guests import Guest, News
 from distren.wire.fields import Blob
-from distren.wire.frames import INLINE, Completed, Failed, Started
-from distren.wire.lending import GivenBack, LentEvents
+from distren.wire.frames import INLINE, Completed, Failed, Progress, Started
+from distren.wire.lending import MOST_FRAMES, GivenBack, LentEvents, LentProgress
+
+PROGRESS_EVERY = 1.0
+"""seconds between two messages to a lender about how far its frames are"""
 
 
 class Homeward:
-    """Works in the transactions of the server's thread."""
+    """Works in the server's thread, and where a connection is given in its transaction."""
 
     def __init__(self, state: State, federation: Federation) -> None:
         self._state, self._federation = state, federation
+        self._permanent: set[str] = set()
+        self._progress: dict[tuple[str, int, int], Progress] = {}
+        self._next_progress = 0.0
+
+    def hear(self, events: Iterable[object]) -> None:
+        """What workers say in the turn that `follow` ends: which failures are for good stands nowhere else."""
+        self._permanent = {one.token for one in events if isinstance(one, Failed) and one.permanent}
+
+    def progressed(self, guest: Guest, event: Progress) -> None:
+        """A worker says how far a lent frame is; its lender hears the latest of it within a second."""
+        told = event.model_copy(update={"job": guest.of_job})
+        self._progress[guest.peer, guest.of_job, event.frame] = told
+        if self._state.steady() >= self._next_progress:
+            self._next_progress = self._state.steady() + PROGRESS_EVERY
+            self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        for peer in {peer for peer, _, _ in self._progress}:
+            several = [event for key, event in self._progress.items() if key[0] == peer]
+            self._federation.tell_soon(peer, LentProgress(frames=several[:MOST_FRAMES]))
+        self._progress.clear()
 
     def give_back(self, connection: Connection, peer: str, frames: Iterable[tuple[int, int, int]], reason: str) -> None:
         """We do not render these (job, frame, issue) of a peer."""
@@ -61,6 +85,7 @@ class Homeward:
                     reason=(one.reason or "it failed there")[:2_000],
                     seconds=(attempt.seconds if attempt else None) or 0.0,
                     log=(attempt.log if attempt else None) or b"",
+                    permanent=one.token in self._permanent,
                     **_about(one, attempt or self._nobodys_attempt(one)),
                 )
             ]

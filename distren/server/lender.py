@@ -32,7 +32,7 @@ from distren.storage import jobs as job_rows
 from distren.storage import loans
 from distren.storage.jobs import Job
 from distren.storage.loans import Loan
-from distren.wire.frames import Completed, Render, Started
+from distren.wire.frames import Completed, Progress, Render, Started
 from distren.wire.lending import (
     MOST_FRAMES,
     Capacity,
@@ -42,6 +42,7 @@ from distren.wire.lending import (
     Lend,
     LentEvents,
     LentJob,
+    LentProgress,
     Recall,
 )
 
@@ -64,9 +65,16 @@ class Lender:
     """Lends frames; everything but fetching happens in the server's thread. `note` takes what handlers have changed."""
 
     def __init__(
-        self, state: State, federation: Federation, settings: Settings, *, note: Callable[[Changed], None]
+        self,
+        state: State,
+        federation: Federation,
+        settings: Settings,
+        *,
+        note: Callable[[Changed], None],
+        on_progress: Callable[[Progress], None],
     ) -> None:
         self._state, self._federation, self._settings, self._note = state, federation, settings, note
+        self._on_progress = on_progress
         self._asked: set[str] = set()
         self._asking: set[str] = set()
         self._refused: dict[tuple[str, int], float] = {}
@@ -81,6 +89,7 @@ class Lender:
         federation.on(Capacity, self._hear_capacity)
         federation.on(LentEvents, self._hear_events)
         federation.on(GivenBack, self._hear_given_back)
+        federation.listen(LentProgress, self._hear_progress)
 
     def stop(self) -> None:
         self._fetching.shutdown(wait=False, cancel_futures=True)
@@ -232,6 +241,13 @@ class Lender:
             self._note(Changed())
 
         return take
+
+    def _hear_progress(self, peer: str, message: LentProgress) -> None:
+        with self._state.engine.begin() as connection:
+            theirs = {(one.job, one.frame) for one in loans.of_peer(connection, peer)}
+        for event in message.frames:
+            if (event.job, event.frame) in theirs:
+                self._on_progress(event.model_copy(update={"worker": f"{peer}/{event.worker}"[:200]}))
 
     def _hear_events(self, connection: Connection, peer: str, message: LentEvents) -> After:
         ready: list[Event] = []

@@ -13,6 +13,7 @@ from typing import Any
 
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Attempt, Frame
+from distren.domain.job import Blob
 from distren.domain.retries import retry_at
 from distren.domain.states import JOB_ENDED, AttemptState, FrameState, JobState, check_job
 from distren.errors import Conflict
@@ -106,6 +107,26 @@ class Lifecycle(Changes):
         if after is not frame and again is not None:
             self._retries.append(again)
         self._set(frame, after)
+
+    def bring(self, job: int, done: Collection[tuple[AttemptRecord, Blob]], *, next_file: int) -> None:
+        """The job was begun at another server: these attempts gave these results there.
+
+        `next_file` is the file id that it would have given next: so the ids of its files stay what they were.
+        """
+        self._load((job, attempt.frame) for attempt, _ in done)
+        for record, result in done:
+            stored = self._frames.get((job, record.frame))
+            if stored is None:
+                continue
+            self._attempts[record.token] = record
+            self._new[record.token] = None
+            self._frames[job, record.frame] = stored.become(stored.frame, attempts=record.number)
+            attempt = Attempt(issue=0, token=record.token, worker=record.worker, started=record.started)
+            ended = self._now if record.ended is None else record.ended
+            after = frame_rules.brought(stored.frame, attempt, result, ended, warning=record.reason)
+            self._set(stored.frame, after)
+        self._jobs[job] = replace(self.job(job), next_file=max(self.job(job).next_file, next_file))
+        self._gave_files.add(job)
 
     def come_back(self, render: Render, reason: str, *, settle: float) -> None:
         """This issue of a frame has come back too often; in `settle` seconds it is clear what became of its workers."""

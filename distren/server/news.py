@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from distren.amqp.link import Link
 from distren.amqp.publisher import Outgoing
-from distren.amqp.topology import NEWS, frame_news, job_news
+from distren.amqp.topology import CONTROL, NEWS, frame_news, job_news
 from distren.domain.states import JOB_ENDED, FrameState, JobState
 from distren.server import views
 from distren.server.state import State
@@ -75,13 +75,18 @@ class News:
                     self._told.pop(number)
                 rate = self._state.rates.of(number, now)
                 why = self._state.why_waiting(job)
-                self._publish(job_news(number), views.job_news(self._state.name, job, rate=rate, why=why))
+                news = views.job_news(self._state.name, job, rate=rate, why=why)
+                self._publish(job_news(number), news)
+                if ended:  # programs that stay for its frames may go
+                    self._publish("", news, CONTROL)
                 if job.state is not JobState.ACTIVE:
                     self._state.rates.forget(number)
         return min((self._told[number] + EVERY for number in self._waiting), default=None)
 
-    def _publish(self, key: str, message: JobNews | FrameNews) -> None:
-        self._also(message)
+    def _publish(self, key: str, message: JobNews | FrameNews, exchange: str = NEWS) -> None:
+        if exchange == NEWS:
+            self._also(message)
         if self._link.blocked is not None:
             return  # it would wait in memory, and be old when it is sent
-        self._link.publish(Outgoing(exchange=NEWS, key=key, body=message.encode(), persistent=False, type=message.type))
+        body = message.encode()
+        self._link.publish(Outgoing(exchange=exchange, key=key, body=body, persistent=False, type=message.type))

@@ -24,6 +24,7 @@ from distren.storage.far import FarJob
 from distren.storage.frames import Stored
 from distren.wire import jobs as wire
 from distren.wire.codec import Message
+from distren.wire.moves import Move
 from distren.wire.peers import Watch
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def answer(state: State, message: Message, seed: Seed | DistrenError | None = No
         if isinstance(seed, DistrenError):
             raise seed
         return record(state, message, seed)
+    if not isinstance(message, Move) and (moved := state.moves.forward(getattr(message, "job", -1))) is not None:
+        return moved
     handler = _HANDLERS.get(type(message))
     if handler is None:
         raise DecodeError(f"a server does not answer messages of type {message.type}")
@@ -98,6 +101,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         blocked = [stored.frame.id for stored in found if stored.frame.state is FrameState.BLOCKED]
         waits = dependencies.waits(connection, message.job, blocked)
         away = far.every(connection) if waits else {}
+        notes = far.notes(connection) if away else {}
         again = [one.frame.id for one in found if one.frame.reason and one.frame.state not in FRAME_ENDED]
         tried = attempt_rows.last_trouble(connection, message.job, again)
         named = groups.load(connection, message.job, {one.group for one in found if one.group is not None})
@@ -105,7 +109,7 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
         views.frame_info(
             stored,
             state.progress,
-            waits=_waits(state, stored, waits.get(stored.frame.id), away),
+            waits=_waits(state, stored, waits.get(stored.frame.id), away, notes),
             group=None if stored.group is None else named[stored.group],
             tried=tried.get(stored.frame.id),
         )
@@ -114,12 +118,14 @@ def _list_frames(state: State, message: wire.ListFrames) -> Message:
     return wire.Frames(frames=shown, more=len(found) > message.limit)
 
 
-def _waits(state: State, stored: Stored, need: Key | None, away: Mapping[int, FarJob]) -> str | None:
+def _waits(
+    state: State, stored: Stored, need: Key | None, away: Mapping[int, FarJob], notes: Mapping[Key, str]
+) -> str | None:
     """What a blocked frame waits for; where that is at another server, also what keeps it there."""
     if need is None or need[0] not in away:
         return views.waits(state.name, stored, need)
     job = away[need[0]]
-    trouble = state.lending.trouble(job.peer)
+    trouble = state.lending.trouble(job.peer) or notes.get(need, "")
     waits = views.waits(job.peer, stored, (job.of_job, need[1]))
     return f"{waits}: {trouble}" if trouble else waits
 
@@ -168,6 +174,7 @@ def _change(state: State, message: wire.Change) -> Message:
     with state.engine.begin() as connection:
         lifecycle = Lifecycle(connection, state.now())
         lifecycle.shown_job(message.job)
+        state.moves.check_change(connection, message)
         match message.action:
             case "cancel":
                 lifecycle.cancel(message.job, ranges)
@@ -192,6 +199,10 @@ def _change(state: State, message: wire.Change) -> Message:
     return wire.ShownJob(server=state.name, job=state.job_info(job))
 
 
+def _move(state: State, message: Move) -> Message:
+    return state.moves.move(message)
+
+
 _HANDLERS: dict[type[Message], Handler] = {
     wire.Describe: _describe,
     wire.Submit: _submit,
@@ -204,4 +215,5 @@ _HANDLERS: dict[type[Message], Handler] = {
     wire.ListWorkers: _list_workers,
     wire.ReleaseWorker: _release_worker,
     wire.Change: _change,
+    Move: _move,
 }

@@ -13,7 +13,7 @@ from distren.config import Limits
 from distren.domain.job import Blob
 from distren.domain.needs import Needs
 from distren.server import dispatch, views
-from distren.server.alone import Alone
+from distren.server.alone import Alone, AtHome
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
 from distren.server.intake import Seed
@@ -24,11 +24,18 @@ from distren.server.waterline import Waterline
 from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
+from distren.wire.codec import Message
+from distren.wire.frames import Progress
 from distren.wire.jobs import Change, JobInfo
+from distren.wire.moves import Move
 
 
 class Lending(dispatch.Lending, Protocol):
     """What the turns ask of lending; see server/lending.py."""
+
+    def hear(self, events: Iterable[object]) -> None: ...
+
+    def progressed(self, event: Progress) -> None: ...
 
     def withdraw(self, connection: Connection, lifecycle: Lifecycle, *, everything: bool, tick: bool) -> None: ...
 
@@ -41,6 +48,18 @@ class Lending(dispatch.Lending, Protocol):
     def resolve(self, connection: Connection, rules: Iterable[Needs]) -> tuple[Needs, ...]: ...
 
     def trouble(self, peer: str) -> str: ...
+
+
+class Moves(Protocol):
+    """What is asked about jobs that are handed over to peers; see server/moves.py."""
+
+    def forward(self, job: int) -> Message | None: ...
+
+    def move(self, message: Move) -> Message: ...
+
+    def check_change(self, connection: Connection, message: Change) -> None: ...
+
+    def why(self, job: int) -> str: ...
 
 
 @dataclass
@@ -71,6 +90,7 @@ class State:
     steady: Callable[[], float] = time.monotonic
     opened: float = field(default_factory=time.monotonic)
     lending: Lending = field(default_factory=Alone)
+    moves: Moves = field(default_factory=AtHome)
     sweeping: bool = True
 
     def job_info(self, job: Job) -> JobInfo:
@@ -79,6 +99,8 @@ class State:
 
     def why_waiting(self, job: Job) -> str:
         """One line on what keeps a job from going on; not to be asked within a transaction."""
+        if leaving := self.moves.why(job.id):
+            return leaving
         now = self.steady()
         starving: list[int] = []
         if idle := views.idle_lanes(job, self.fleet, now):

@@ -126,6 +126,7 @@ class Turns:
             )
             issued = issuing.save()
             owed = outbox.add(connection, state.lending.lend(connection, owing))
+            state.lending.hear(events)
             followed = state.lending.follow(connection, tick=tick)
             self._relay.settle(connection)
             self._save_workers(connection, tick=tick)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from distren.domain.groups import Group
@@ -18,6 +19,11 @@ from distren.wire.jobs import AttemptInfo, FileInfo, FrameInfo, JobInfo, JobNews
 
 _REASON = 300
 """characters of a reason in a listing, so that 10,000 frames fit into a message; an attempt tells all of it"""
+
+
+def clock(moment: float) -> str:
+    """A time (seconds since 1970) as people here write it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def job_info(job: Job, *, rate: float, why: str) -> JobInfo:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ def open_engine(url: str) -> Engine:
         if parsed.database:
             try:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                _keep_private(Path(parsed.database))
             except OSError as error:
                 raise OutputError(f"the database's folder can not be made: {error}") from error
         event.listen(engine, "connect", _prepare_sqlite)
@@ -51,6 +54,17 @@ def open_engine(url: str) -> Engine:
 def sqlite_file(engine: Engine) -> Path | None:
     """The file of an SQLite database; None for any other."""
     return Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
+
+
+def _keep_private(file: Path) -> None:
+    """Nobody but its owner may read the database: passwords of peers stand in it. SQLite's other files follow it.
+
+    Raises OSError where it can not be made; one that belongs to somebody else stays as it is.
+    """
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    with suppress(PermissionError):
+        if file.stat().st_mode & 0o077:
+            file.chmod(0o600)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

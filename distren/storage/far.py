@@ -39,6 +39,17 @@ class Watched:
     reason: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Overdue:
+    """A frame of a peer, in the job that stands for the peer's, that ours have waited for since `since` (seconds)."""
+
+    job: int
+    frame: int
+    peer: str
+    since: float
+    reason: str | None
+
+
 def every(connection: Connection) -> dict[int, FarJob]:
     """The jobs that stand for those of peers, by their own ids."""
     return {row.job: FarJob(**row._mapping) for row in connection.execute(select(far_jobs))}
@@ -97,10 +108,30 @@ def frames_of(connection: Connection, far: FarJob) -> list[int]:
     return list(connection.execute(select(frames.c.id).where(frames.c.job == far.job)).scalars())
 
 
-def note(connection: Connection, job: int, frame: int, reason: str | None) -> None:
-    """What is known of a peer's frame that ours wait for."""
+def note(connection: Connection, job: int, frame: int, reason: str | None, heard: float | None) -> None:
+    """What is known of a peer's frame that ours wait for; `heard`: when it was last said to be under way."""
     chosen = frames.c.job == job, frames.c.id == frame, frames.c.state == FrameState.READY
-    connection.execute(update(frames).where(*chosen).values(reason=reason))
+    values = {"reason": reason} if heard is None else {"reason": reason, "started": heard}
+    connection.execute(update(frames).where(*chosen).values(values))
+
+
+def overdue(connection: Connection, now: float, before: float) -> list[Overdue]:
+    """The frames of peers that have been waited for since before `before`; for new ones the waiting begins."""
+    of_peers = frames.c.job.in_(select(far_jobs.c.job)), frames.c.state == FrameState.READY
+    connection.execute(update(frames).where(*of_peers, frames.c.started.is_(None)).values(started=now))
+    query = select(frames.c.job, frames.c.id, far_jobs.c.peer, frames.c.started, frames.c.reason)
+    query = query.join(far_jobs, far_jobs.c.job == frames.c.job).where(*of_peers, frames.c.started < before)
+    return [
+        Overdue(job=row.job, frame=row.id, peer=row.peer, since=row.started, reason=row.reason)
+        for row in connection.execute(query)
+    ]
+
+
+def notes(connection: Connection) -> dict[Key, str]:
+    """What is known of the peers' frames that ours wait for, where there is something to say."""
+    of_peers = frames.c.job.in_(select(far_jobs.c.job)), frames.c.state == FrameState.READY
+    query = select(frames.c.job, frames.c.id, frames.c.reason).where(*of_peers, frames.c.reason.is_not(None))
+    return {(row.job, row.id): row.reason for row in connection.execute(query)}
 
 
 def reason_of(connection: Connection, key: Key) -> str | None:

@@ -329,3 +329,17 @@ watches = Table(
     Column("told", String(80), comment="what the peer has been told of the frame last"),
     comment="frames of ours that frames of peers need",
 )
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("peer", String(63), nullable=False),
+    Column("key", String(32), nullable=False, comment="made by the client, so that a repeat is known"),
+    Column("state", String(16), nullable=False, comment="leaving, sent, moved or refused"),
+    Column("paused", Integer, nullable=False, comment="1: it was paused before"),
+    Column("became", _Id, comment="the job's id at the peer"),
+    Column("error", Text, comment="the class of the error that it was refused with"),
+    Column("reason", Text, comment="and its line"),
+    comment="jobs that were handed over to a peer, or are on their way there; they outlive the job itself",
+)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from distren.wire.codec import Message
 from distren.wire.fields import Count, Id, Name, ShortText, Text
-from distren.wire.frames import Completed, Failed, Render, Started
+from distren.wire.frames import Completed, Failed, Progress, Render, Started
 
 MOST_FRAMES = 500
 """in one message"""
@@ -83,3 +83,9 @@ class Check(Message, type="lend.check"):
     """Lender → borrower, now and then: you should have these; answered by `lend.given_back` for those you have not."""
 
     frames: LentFrames
+
+
+class LentProgress(Message, type="lend.progress"):
+    """Borrower → lender, every second while something is rendered: how far these attempts are. May be lost."""
+
+    frames: Annotated[list[Progress], Field(max_length=MOST_FRAMES)]

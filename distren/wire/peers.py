@@ -37,9 +37,11 @@ class Refusal(Message, type="peer.refusal"):
 class PeerInfo(BaseModel):
     """A peer as its server sees it. Times are seconds since 1970, UTC.
 
-    `state`: `up`, `down`, `refused` (`reason` says why), `new` (never heard of); `since` is when that began. `role`:
-    `added` (we reach its broker) or `accepted` (it reaches ours). `backlog` is how many messages wait in our broker for
-    it, `owed` how many it has not confirmed. `clock` is how many seconds its clock is ahead of ours.
+    `state`: `up`, `down`, `refused` (`reason` says why), `new` (not heard yet, since it was added or the server
+    started); `since` is when that began. `role`: `added` (we reach its broker) or `accepted` (it reaches ours).
+    `backlog` is how many messages wait in our broker for it, `owed` how many it has not confirmed. `clock` is how many
+    seconds its clock is ahead of ours. `lent` is how many frames of ours it has, `room` how many it takes in all, and
+    `renderers` what it renders them with, by name and version.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -54,6 +56,9 @@ class PeerInfo(BaseModel):
     backlog: Count
     owed: Count
     reason: ShortText = ""
+    lent: Count = 0
+    room: Count = 0
+    renderers: dict[str, ShortText] = {}
 
 
 class ListPeers(Message, type="peer.list"):

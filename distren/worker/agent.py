@@ -28,6 +28,7 @@ from distren.renderers.protocol import Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
 from distren.wire.frames import Quarantine, ReadLog, Render, ReportWanted, Stop
+from distren.wire.jobs import JobNews
 from distren.worker import checkpoints, limits, process, reports, sandbox, scratch, skills
 from distren.worker.cache import InputCache
 from distren.worker.followers import Followers
@@ -194,6 +195,7 @@ class Worker:
         self._lines.on_up, self._lines.on_down = self._connected, self._intake.connection_lost
         mailbox.on(Stop, self._called_off)
         mailbox.on(Quarantine, self._quarantined)
+        mailbox.on(JobNews, lambda delivery, news: self._places.forget(news.job))
         mailbox.on(ReportWanted, lambda delivery, message: self._orders.put(_Order.REPORT))
         mailbox.on(ReadLog, self._followers.answer)
         mailbox.on(wire_blobs.Read, self._holder.answer)

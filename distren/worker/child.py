@@ -84,10 +84,21 @@ class Child:
             return
         asked = self.members()
         for pid in asked:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM)
+            _signal(pid, signal.SIGTERM)
         if not asked:
             self.kill()
+
+    def freeze(self) -> None:
+        """Have all of it stand still, until `thaw`; it can still be killed."""
+        frozen: set[int] = set()
+        while fresh := set(self.members()) - frozen:
+            for pid in fresh:
+                _signal(pid, signal.SIGSTOP)
+            frozen |= fresh
+
+    def thaw(self) -> None:
+        for pid in self.members():
+            _signal(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """Send SIGKILL to all of it."""
@@ -256,6 +267,11 @@ def _prepare() -> None:
     """Have what our children leave behind become our children: bubblewrap ends before the processes that it started."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _post_guard()
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _post_guard() -> None:

@@ -90,6 +90,7 @@ class Places:
         """End programs whose job is over or that have waited for long, and all that wait where memory is `scarce`."""
         with self._lock:
             waiting = [place for place in self._places if place.session is not None and not place.is_taken]
+            self._over.intersection_update([place.job for place in self._places if place.job is not None])
         if waiting:
             now, short = self._clock(), scarce()
             self._clear(lambda place: short or place.job in self._over or now - place.idle_since >= IDLE)

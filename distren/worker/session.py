@@ -37,17 +37,25 @@ class Answered:
 class Session:
     """A running program that renders frame after frame of what `command` loads. One thread at a time uses it.
 
-    `end` has to be called, once. Raises RenderError where the program can not be started.
+    Between two frames it stands still, so that it takes nothing while nobody measures what it takes.
+
+    `largest`: bytes that it may write to one file. `end` has to be called, once. Raises RenderError where the program
+    can not be started.
     """
 
-    def __init__(self, command: Command, sandbox: Sandbox, view: View) -> None:
+    def __init__(self, command: Command, sandbox: Sandbox, view: View, *, largest: int | None = None) -> None:
         self._command, self._view, self.folder = command, view, view.folder
         self._channel, there = socket.socketpair()
         self._channel.setblocking(False)
         try:
             with there:
                 self._child = child.start(
-                    command.argv, sandbox, view, environment=command.environment, stdin=there.fileno()
+                    command.argv,
+                    sandbox,
+                    view,
+                    environment=command.environment,
+                    stdin=there.fileno(),
+                    largest=largest,
                 )
         except BaseException:
             self._channel.close()
@@ -78,22 +86,27 @@ class Session:
         """
         began = time.monotonic()
         self.is_over = True
+        self._child.thaw()
         gauge = Gauge(limits, self._view, self._child.members)
         watch = Watch(self._child, self._command, read_line, on_progress, limits, gauge)
-        before = usage.measure(self._child.members())
+        members = self._child.members()
+        usage.forget_peaks(members)
+        before = usage.measure(members)
         with CENSUS.counted():
             line = self._ask(request, watch, stop)
         if line is None:
             return Answered(outcome=self._ended(watch, began))
+        self._child.freeze()
         after = usage.measure(self._child.members())
-        CENSUS.note(after.memory)
+        memory = max(gauge.memory, after.memory)
+        CENSUS.note(memory)
         watch.read_rest()
         outcome = Outcome(
             status=0,
             trouble=None,
             seconds=time.monotonic() - began,
             log=watch.transcript.text(),
-            memory=after.memory,
+            memory=memory,
             processor=max(after.processor - before.processor, 0.0),
         )
         answer = _read(line)
@@ -141,7 +154,8 @@ class Session:
         ended = self._child.end()
         watch.read_rest()
         self._child.close()
-        CENSUS.note(ended.memory)
+        memory = max(watch.gauge.memory, ended.memory)
+        CENSUS.note(memory)
         trouble = watch.verdict(ended.status)
         if trouble is None:
             trouble = Trouble(f"{Path(self._command.argv[0]).name} ended in the middle of a frame")
@@ -152,7 +166,7 @@ class Session:
             log=watch.transcript.text(),
             stopped=watch.stopped,
             over=watch.over is not None,
-            memory=ended.memory,
+            memory=memory,
             processor=ended.processor,
         )
 
@@ -170,8 +184,9 @@ def _read(line: bytes) -> tuple[ExpectedFile, ...] | Trouble:
                 ExpectedFile(
                     name=file["name"],
                     image=file.get("image") is True,
-                    width=_pixels(file.get("width")),
-                    height=_pixels(file.get("height")),
+                    width=_number(file.get("width")),
+                    height=_number(file.get("height")),
+                    channels=_number(file.get("channels")),
                 )
             )
         return tuple(files)
@@ -179,9 +194,9 @@ def _read(line: bytes) -> tuple[ExpectedFile, ...] | Trouble:
         return Trouble(f"the program's answer can not be understood: {error}")
 
 
-def _pixels(value: object) -> int | None:
+def _number(value: object) -> int | None:
     if value is not None and not isinstance(value, int):
-        raise TypeError(f"{value!r} is no number of pixels")
+        raise TypeError(f"{value!r} is no number")
     return value or None
 
 

@@ -55,12 +55,12 @@ def render(
         return answered if trouble is None else replace(answered, outcome=replace(answered.outcome, trouble=trouble))
 
     if frame.alone:
-        session = Session(command, sandbox, frame.view)
+        session = Session(command, sandbox, frame.view, largest=limits.output)
         try:
             return ask(session, folder)
         finally:
             session.end()
-    home = place.staying(frame.job, command, lambda stack: _start(stack, frame, cache, sandbox))
+    home = place.staying(frame.job, command, lambda stack: _start(stack, frame, cache, sandbox, limits.output))
     lent = home.folder / folder.parent.name
     folder.rename(lent)
     try:
@@ -69,7 +69,7 @@ def render(
         _take_back(lent, folder)
 
 
-def _start(stack: ExitStack, frame: Frame, cache: InputCache, sandbox: Sandbox) -> Session:
+def _start(stack: ExitStack, frame: Frame, cache: InputCache, sandbox: Sandbox, largest: int | None) -> Session:
     """A program in a folder of its own, which goes with it."""
     own = Path(tempfile.mkdtemp(prefix="stays-", dir=frame.view.folder.parents[1]))
     stack.callback(remove_tree, own)
@@ -77,7 +77,7 @@ def _start(stack: ExitStack, frame: Frame, cache: InputCache, sandbox: Sandbox) 
     view = View(folder=own / "home", temporary=own / "tmp", readable=(inputs, *frame.command.reads))
     view.folder.mkdir()
     view.temporary.mkdir()
-    return Session(frame.command, sandbox, view)
+    return Session(frame.command, sandbox, view, largest=largest)
 
 
 def _take_back(lent: Path, folder: Path) -> None:

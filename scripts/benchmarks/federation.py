@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,19 +10,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import pika
 
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, in_turns, say
+from benchmarks.sites import associate, site
 from distren.broker import credentials
 from distren.broker.credentials import Credentials
 from distren.broker.management import Management
 from distren.broker.node import Node
-from distren.config import Settings
-from distren.errors import NoAnswer
-from distren.federation import operator
 
 BUNDLE = 500
 """MB (10^6 bytes), in PARTS frame tarballs"""
@@ -44,9 +40,9 @@ def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
     there = other.start(foreground=True)
     try:
         with ExitStack() as stack:
-            alpha = stack.enter_context(_site("alpha", folder, here))
-            beta = stack.enter_context(_site("beta", folder, there))
-            _associate(alpha, beta)
+            alpha = stack.enter_context(site("alpha", folder, here))
+            beta = stack.enter_context(site("beta", folder, there))
+            associate(alpha, beta)
             blobs = [beta.do(put=str(_part(folder, number))) for number in range(PARTS)]
             alpha.do(**{"from": "beta", "fetch": blobs[:1]})  # both know each other, and all is warm
             samples = in_turns(
@@ -82,83 +78,6 @@ def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
             )
     finally:
         other.erase()
-
-
-class _Site:
-    """A server in a process of its own."""
-
-    def __init__(self, name: str, process: subprocess.Popen[str], settings: Settings) -> None:
-        self.name, self.settings = name, settings
-        self._process = process
-
-    def do(self, **order: Any) -> Any:
-        assert self._process.stdin is not None
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        return json.loads(self.hear())
-
-    def hear(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-
-@contextmanager
-def _site(name: str, folder: Path, broker: Credentials) -> Iterator[_Site]:
-    vhost = f"bench-{name}"
-    with Management.of(broker) as management:
-        management.create_vhost(vhost)
-    url = f"{broker.amqp_url}{vhost}"
-    api = broker.management_url.replace("://", f"://{broker.user}:{broker.password}@")
-    settings = Settings(data=folder / name, server=name, broker=url, management=api)
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.site", name, str(settings.data), url, api],
-            cwd=Path(__file__).parents[1],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    made = _Site(name, process, settings)
-    try:
-        if made.hear().strip() != "ready":
-            raise RuntimeError(f"the server {name} did not start: see {folder / name}.log")
-        yield made
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(30)
-
-
-def _associate(alpha: _Site, beta: _Site) -> None:
-    """The servers notice it by themselves when they are told; here they are told by the clients."""
-    from distren.client.farm import Farm
-
-    given = operator.accept(beta.settings, "alpha")
-    _reload(beta)
-    operator.add(alpha.settings, "beta", given)
-    _reload(alpha)
-    deadline = time.monotonic() + _LIMIT
-    with Farm(broker=alpha.settings.broker, data=alpha.settings.data) as farm:
-        while farm.peers()[0].state != "up":
-            if time.monotonic() > deadline:
-                raise RuntimeError("the two servers did not find each other")
-            time.sleep(0.1)
-
-
-def _reload(site: _Site) -> None:
-    """As soon as the server answers."""
-    from distren.client.farm import Farm
-
-    deadline = time.monotonic() + _LIMIT
-    with Farm(broker=site.settings.broker, data=site.settings.data) as farm:
-        while True:
-            try:
-                farm.reload_peers()
-                return
-            except NoAnswer:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
 
 
 def _part(folder: Path, number: int) -> Path:

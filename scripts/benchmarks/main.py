@@ -22,9 +22,11 @@ NAMES = (
     "delta",
     "memory",
     "efficiency",
+    "sandbox",
     "blender",
     "chaos",
     "federation",
+    "lent",
 )
 
 

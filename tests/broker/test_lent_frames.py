@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from brokers import Broker
 from hands import Hands, held, result_of, submit
-from sites import Site, Two, associate, site, until
+from sites import PATIENCE, Site, Two, associate, site, until
 
 from distren.broker.management import Management
 from distren.domain import frameset
@@ -111,6 +112,8 @@ def test_cancel_and_pause_reach_lent_frames(two: Two) -> None:
         job = submit(alpha, "1-6")
         until(lambda: theirs.began)
         with alpha.farm() as farm:
+            farm.job(job).set_priority(70)
+            until(lambda: [one.priority for one in all_jobs(beta) if f"/{alpha.name}/{job})" in one.name] == [70])
             farm.job(job).pause()
             until(lambda: info(alpha, job).counts.get("queued", 0) == 0)
             farm.job(job).cancel()
@@ -151,7 +154,7 @@ def test_a_server_that_is_restarted_meanwhile_loses_nothing(two: Two, which: int
         until(lambda: offered(alpha, beta) > 0)
         ours.go.clear()
         theirs.go.clear()
-        job = submit(alpha, "1-12")
+        job = submit(alpha, "1-60")  # more than fit into the window of own hands that were quick before
         until(lambda: theirs.began)
         two[which].stop()
         ours.go.set()
@@ -159,8 +162,41 @@ def test_a_server_that_is_restarted_meanwhile_loses_nothing(two: Two, which: int
         two[which].start()
         until(lambda: ended(alpha, job))
         assert all(one.state == "done" for one in frames(alpha, job))
-        assert set(ours.done + theirs.done) == set(range(1, 13))
+        assert set(ours.done + theirs.done) == set(range(1, 61))
         until(lambda: not held(beta))
+
+
+def test_how_far_a_frame_is_at_a_peer_is_known_at_home(two: Two) -> None:
+    alpha, beta = two
+    with Hands(beta, slots=1) as theirs, alpha.farm() as farm:
+        theirs.go.clear()
+        until(lambda: offered(alpha, beta) > 0)
+        job = farm.job(submit(alpha, "1-2"))
+        seen: list[float] = []
+        watching = threading.Thread(
+            target=lambda: list(job.watch(on_frames=lambda several: seen.extend(one.percent for one in several)))
+        )
+        watching.start()
+        until(lambda: theirs.began)
+        until(lambda: theirs.progress(40.0) and job.frame(1).percent == 40.0)
+        assert (job.frame(1).state, job.frame(1).worker) == ("rendering", f"{beta.name}/{theirs.name}")
+        peer = alpha.peer(beta.name)
+        assert peer.lent == 2
+        assert peer.room >= 2
+        assert peer.renderers == theirs.renderers
+        theirs.go.set()
+        watching.join(PATIENCE)
+        assert 40.0 in seen
+
+
+def test_what_fails_for_good_at_a_peer_is_not_tried_again(two: Two) -> None:
+    alpha, beta = two
+    with Hands(beta, slots=1, fails=True, permanent=True):
+        until(lambda: offered(alpha, beta) > 0)
+        job = submit(alpha, "1", limits=Limits(attempts=5))
+        until(lambda: ended(alpha, job, "failed"))
+        with alpha.farm() as farm:
+            assert [one.state for one in farm.job(job).attempts(1)] == ["failed"]
 
 
 def test_a_failure_at_a_peer_counts_at_home(two: Two) -> None:

@@ -81,11 +81,30 @@ def test_a_server_that_is_down_is_waited_for_and_named(two: Two, monkeypatch: py
     beta.stop()
     monkeypatch.setattr(health, "DOWN_AFTER", 3.0)
     mine = submit(alpha, "1", needs=needing("1", beta, job, "1"))
-    until(lambda: f"'{beta.name}' is down" in (frame(alpha, mine, 1).reason or ""))
+    until(lambda: f"'{beta.name}' is down since 2" in (frame(alpha, mine, 1).reason or ""))
+    with monkeypatch.context() as patched:
+        patched.setattr(alpha.server.lending.far, "hours", 0.001)
+        until(lambda: frame(alpha, mine, 1).state == "failed")
+    assert f"'{beta.name}' is down since 2" in (frame(alpha, mine, 1).reason or "")
     monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
     beta.start()
     with Hands(alpha), Hands(beta):
         until(lambda: frame(alpha, mine, 1).state == "done")
+
+
+def test_what_does_not_come_is_waited_for_for_a_limited_time(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha, beta = two
+    later = next_job(beta)
+    mine = submit(alpha, "1", needs=needing("1", beta, later, "7"))
+    until(lambda: "it has no such frame yet" in (frame(alpha, mine, 1).reason or ""))
+    monkeypatch.setattr(alpha.server.lending.far, "hours", 0.001)
+    until(lambda: frame(alpha, mine, 1).state == "failed")
+    place = f"distren://{beta.name}/{later}/frame/7"
+    why = f"needs {place}, which failed: it has no such frame yet, and it was waited for for 0.001 h"
+    assert frame(alpha, mine, 1).reason == why
+    monkeypatch.undo()
+    with alpha.farm() as farm:
+        farm.job(mine).cancel()
 
 
 def test_a_cycle_across_servers_fails_and_is_printed(two: Two) -> None:

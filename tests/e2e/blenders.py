@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +73,8 @@ class Farmhand:
     scratch: Path
     sandbox: Sandbox
     scripts: bool = False
+    limits: Limits = Limits(time=LIMIT)  # noqa: RUF009  it is frozen
+    on_progress: Callable[[float], None] = lambda _: None
     places: Places = field(default_factory=Places)
     logs: list[str] = field(default_factory=list)
     _count: Iterator[int] = field(default_factory=lambda: iter(range(10_000)))
@@ -108,8 +110,8 @@ class Farmhand:
                 cache=Laid(self.inputs),
                 sandbox=self.sandbox,
                 read_line=BLENDER.read_line,
-                on_progress=lambda _: None,
-                limits=Limits(time=LIMIT),
+                on_progress=self.on_progress,
+                limits=self.limits,
                 stop=stop or Stop(),
             )
         self.logs.append(answered.outcome.log.decode())

@@ -20,6 +20,28 @@ def picture(path: Path, color: tuple[float, float, float, float]) -> None:
     bpy.data.images.remove(image)
 
 
+HOSTILE = """
+import bpy, os, socket, subprocess
+here = os.path.dirname(bpy.data.filepath)
+def attempt(what, work):
+    try:
+        work()
+        print("GOT", what, flush=True)
+    except Exception as error:
+        print("REFUSED", what, error, flush=True)
+attempt("users", lambda: open("/etc/passwd").read())
+attempt("folder", lambda: open("TRAP", "w"))
+attempt("scene", lambda: open(bpy.data.filepath, "ab"))
+attempt("network", lambda: socket.create_connection(("127.0.0.1", int(open(here + "/port").read())), 5))
+subprocess.Popen("trap '' TERM HUP; (setsid sleep 300.4711 &) & setsid sleep 300.4711", shell=True)
+if os.path.exists(here + "/fill"):
+    for number in range(10**9):
+        with open(f"/tmp/{number}", "wb") as file:
+            file.write(b"x" * 1_000_000)
+"""
+"""what a script of a file does that is run, and comes to nothing; `port` and `fill` lie beside the file"""
+
+
 def new():
     """A cube that moves through the six frames of a small picture."""
     bpy.ops.wm.read_factory_settings()
@@ -67,6 +89,8 @@ def plain() -> None:
         child.exclude = True
     scene.view_layers["Empty"].use = False
     save("plain.blend")
+    scene.cycles.use_adaptive_sampling, scene.cycles.samples = False, 1_000_000  # minutes
+    save("slow.blend")
 
 
 def with_files() -> None:
@@ -114,6 +138,11 @@ def hostile() -> None:
     curve = bpy.data.objects["Cube"].driver_add("location", 1)
     curve.driver.type, curve.driver.expression = "SCRIPTED", f"len([{TRAP}])"
     save("driver.blend")
+    new()
+    text = bpy.data.texts.new("hostile.py")
+    text.write(HOSTILE.replace("TRAP", str(HERE / "trap")))
+    text.use_module = True
+    save("hostile.blend")
 
 
 plain()

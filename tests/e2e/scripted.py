@@ -38,9 +38,9 @@ def worker(processes: FarmProcesses, name: str, slots: int = 2, **changes: str) 
     processes.start("worker", *flags, name=name, PYTHONPATH=SITE, **changes)
 
 
-def server(processes: FarmProcesses, name: str = "server", **changes: str) -> None:
+def server(processes: FarmProcesses, name: str = "server", called: str = "alpha", **changes: str) -> None:
     """Start a server that knows the renderer."""
-    processes.start("server", "--server", "alpha", name=name, PYTHONPATH=SITE, **changes)
+    processes.start("server", "--server", called, name=name, PYTHONPATH=SITE, **changes)
 
 
 def submit(farm: Farm, folder: Path, frames: str, script: str = WRITE, **options: object) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +10,14 @@ import numpy
 import OpenImageIO
 import psutil
 import pytest
-from blenders import BLENDER, SCRIPT, Farmhand, by_hand, pixels
-from farm_processes import wait_for
+from blenders import BLENDER, LIMIT, SCRIPT, Farmhand, by_hand, pixels
 
 from distren.client.seed import pack
 from distren.client.wishes import Wishes
 from distren.errors import SceneError
 from distren.worker import sandbox
-from distren.worker.process import CENSUS
+from distren.worker.limits import Limits
+from distren.worker.places import Places
 
 
 @pytest.fixture(scope="module")
@@ -134,15 +134,41 @@ def test_a_blend_runs_no_script_of_its_own_unless_the_owner_allows_it(farmhand: 
     trap.unlink()
 
 
+def test_a_hostile_scene_gets_nothing_in_a_blender_that_stays(farmhand: Farmhand, blends: Path) -> None:
+    """The owner lets scenes run scripts: then the sandbox and the limits are all that there is."""
+    farmhand.scripts, farmhand.sandbox = True, sandbox.find("on", shared=(), folder=farmhand.scratch)
+
+    def survivors() -> int:
+        return sum(one.info["cmdline"] == ["sleep", "300.4711"] for one in psutil.process_iter(["cmdline"]))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (blends / "port").write_text(str(server.getsockname()[1]))
+        farmhand.render("hostile.blend", 1)
+    said = [line.split()[:2] for line in farmhand.logs[0].splitlines() if line.startswith(("GOT", "REFUSED"))]
+    assert said == [["REFUSED", what] for what in ("users", "folder", "scene", "network")]
+    assert not (blends / "trap").exists()
+    assert survivors() == 2
+    farmhand.places.close()
+    assert survivors() == 0
+    (blends / "fill").touch()
+    farmhand.places, farmhand.limits = Places(), Limits(time=LIMIT, output=50 * 10**6)
+    trouble = farmhand.try_to_render("hostile.blend", 1)[0].outcome.trouble
+    assert trouble is not None
+    assert "more than its limit of 50 MB" in trouble.text
+    assert survivors() == 0
+
+
 def test_a_blender_that_crashes_fails_its_frame_alone(farmhand: Farmhand) -> None:
     farmhand.render("plain.blend", 1)
-    mine = [one for one in psutil.Process().children(recursive=True) if one.name() == "blender"]
-    assert len(mine) == 1
-    mine[0].suspend()  # so that it is in the middle of the frame when it dies
-    death = threading.Timer(0.0, lambda: (wait_for(lambda: CENSUS.running > 0, 60), mine[0].kill()))
-    death.start()
+
+    def kill(_: float) -> None:
+        for one in psutil.Process().children(recursive=True):
+            if one.name() == "blender":
+                one.kill()
+
+    farmhand.on_progress = kill
     answered, folder = farmhand.try_to_render("plain.blend", 2)
-    death.join()
+    farmhand.on_progress = lambda _: None
     assert answered.outcome.trouble is not None
     assert "SIGKILL" in answered.outcome.trouble.text
     assert folder.is_dir()

@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^```sh (alpha|beta)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Farms:
-    """alpha has no worker; beta's broker is the one that is reached."""
+    """alpha has no worker, and lends nothing; beta's broker is the one that is reached."""
 
     alpha: FarmProcesses
     beta: FarmProcesses
@@ -41,6 +41,7 @@ def farms(
             alpha=_farm(other_broker, other_management, folder / "alpha", f"alpha-{mark}"),
             beta=_farm(broker, management, folder / "beta", f"beta-{mark}"),
         )
+        made.alpha.variables["DISTREN_LEND"] = "never"
         try:
             for name, each in (("alpha", made.alpha), ("beta", made.beta)):
                 upgraded = each.distren("db", "upgrade")
@@ -124,6 +125,8 @@ def test_two_farms_are_connected_as_the_page_says(
     assert "render-b" in said["distren workers --server beta"].out
     assert "Persistence of Vision" in said["distren logs distren://beta/1/frame/1"].out
     assert "up" in said["distren peers"].out
+    assert said["distren move 1 beta"].out.endswith("distren://alpha/1 is distren://beta/3 now\n")
+    assert len(list((tmp_path / "out/moved").glob("*.png"))) == 4
     assert farms.alpha.distren("jobs", "--json").json == []
 
     said = {line: command for line, command in said.items() if " accept " not in line}
@@ -158,7 +161,7 @@ def _nothing_is_uploaded_twice(farms: Farms, folder: Path) -> None:
     )
     assert again.code == 0, again.err
     assert again.json["server"] == "beta"
-    assert again.json["url"] == "distren://beta/3"
+    assert again.json["url"] == "distren://beta/4"
     assert again.json["uploaded"] < 2_000  # the job file alone
 
 

@@ -63,7 +63,7 @@ class Worker:
         job: int = 1,
         scene: str = "a",
         alone: bool = False,
-        limit: float = 60.0,
+        limits: Limits = Limits(time=60.0),  # noqa: B008  it is frozen
         stop: Stop | None = None,
         told: Callable[[float], None] = lambda _: None,
         **request: object,
@@ -84,7 +84,7 @@ class Worker:
                 sandbox=self.sandbox,
                 read_line=read_line,
                 on_progress=told,
-                limits=Limits(time=limit),
+                limits=limits,
                 stop=stop or Stop(),
             )
         return answered, view.folder
@@ -180,7 +180,7 @@ def test_a_program_that_has_died_while_it_waited_costs_no_frame(worker: Worker) 
 
 
 def test_a_time_limit_and_a_stop_end_the_program(worker: Worker) -> None:
-    answered, _ = worker.render(1, "time.sleep(100)", limit=0.5)
+    answered, _ = worker.render(1, "time.sleep(100)", limits=Limits(time=0.5))
     assert answered.outcome.over
     assert programs() == []
     stop = Stop()
@@ -192,6 +192,50 @@ def test_a_time_limit_and_a_stop_end_the_program(worker: Worker) -> None:
     assert answered.outcome.stopped
     assert time.monotonic() - began < 50
     assert folder.is_dir()
+
+
+GROW = "hoard = []\nwhile True: hoard.append(b'x' * 5_000_000); time.sleep(0.01)"
+FILL = "i = 0\nwhile True: i += 1; open(f'{folder}/{i}', 'wb').write(b'x' * 1_000_000)"
+ENDLESS = """
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+with open('/tmp/big', 'wb') as file:
+    while True: file.write(b'x' * 1_000_000)
+"""
+SPIN = "import threading; threading.Thread(target=lambda: [0 for _ in iter(int, 1)], daemon=True).start()"
+
+
+@pytest.mark.parametrize(
+    ("do", "limits", "words"),
+    [
+        ("time.sleep(100)", Limits(time=60.0, silence=0.5), "said nothing for 0.5 s"),
+        (GROW, Limits(time=60.0, memory=150 * 10**6), "of memory, more than its limit of 150 MB"),
+        ("folder = output\n" + FILL, Limits(time=60.0, output=30 * 10**6), "more than its limit of 30 MB"),
+        ("folder = '/tmp'\n" + FILL, Limits(time=60.0, output=30 * 10**6), "more than its limit of 30 MB"),
+        (ENDLESS, Limits(time=60.0, output=30 * 10**6), "larger than its limit of 30 MB"),
+    ],
+)
+def test_every_limit_ends_the_frame_that_breaks_it_and_no_other(
+    worker: Worker, do: str, limits: Limits, words: str
+) -> None:
+    worker.sandbox = sandbox.find("on", shared=(), folder=worker.scratch)
+    assert worker.render(1, limits=limits)[0].outcome.trouble is None
+    failed, _ = worker.render(2, do, limits=limits)
+    assert words in reason(failed)
+    assert programs() == []
+    assert worker.render(3, limits=limits)[0].outcome.trouble is None
+
+
+def test_a_program_stands_still_between_two_frames(worker: Worker) -> None:
+    """A scene that goes on in a thread of its own takes nothing while nobody looks."""
+    worker.render(1, SPIN)
+    assert [one.status() for one in programs()] == [psutil.STATUS_STOPPED]
+    assert worker.render(2)[0].outcome.trouble is None
+
+
+def test_the_peak_of_memory_is_that_of_the_frame(worker: Worker) -> None:
+    large, _ = worker.render(1, "hoard = b'x' * 150_000_000; del hoard")
+    small, _ = worker.render(2)
+    assert small.outcome.memory < 120 * 10**6 < 150 * 10**6 < large.outcome.memory
 
 
 def test_a_link_in_the_place_of_a_folder_is_not_followed(worker: Worker, tmp_path: Path) -> None:

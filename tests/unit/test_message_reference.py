@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distren.wire import blobs, codec, fields, frames, jobs, lending, needs, peers
+from distren.wire import blobs, codec, fields, frames, jobs, lending, moves, needs, peers
 from distren.wire.codec import Message
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/messages.md").read_text(encoding="utf-8")
@@ -16,7 +16,8 @@ KINDS = sorted(codec._KINDS)
 def test_there_are_messages() -> None:
     assert {"blob.offer", "frame.render", "job.submit"} <= set(KINDS)
     assert all(
-        module.__name__.startswith("distren.wire") for module in (blobs, fields, frames, jobs, lending, needs, peers)
+        module.__name__.startswith("distren.wire")
+        for module in (blobs, fields, frames, jobs, lending, moves, needs, peers)
     )
 
 

@@ -26,6 +26,15 @@ def test_a_peer_is_new_then_up_then_down_since_it_was_last_heard() -> None:
     assert health.hear(hello(3.0), now=1_100.0, steady=late)
 
 
+def test_a_peer_is_not_down_before_it_could_be_heard() -> None:
+    health = Health(seen=1000.0, opened=50.0)
+    assert health.state(50.0 + DOWN_AFTER) == "new"
+    assert health.state(51.0 + DOWN_AFTER) == "down"
+    health.hear(Hello(software="1", sent=1.0), 1100.0, 60.0)
+    assert health.state(60.0) == "up"
+    assert health.state(61.0 + DOWN_AFTER) == "down"
+
+
 def test_the_difference_of_the_clocks_leaves_the_way_out_of_account() -> None:
     health = Health()
     # We said hello at 100 by our clock; it took 2 s there, stayed 5 s, and 2 s back. Their clock is 30 s ahead.

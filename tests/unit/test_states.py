@@ -27,6 +27,7 @@ from distren.errors import Conflict
 F, J = FrameState, JobState
 FRAME_MOVES = {
     (F.BLOCKED, F.READY),
+    (F.BLOCKED, F.DONE),
     (F.BLOCKED, F.FAILED),
     (F.BLOCKED, F.CANCELLED),
     (F.READY, F.BLOCKED),
