@@ -210,7 +210,21 @@ def pair(folder: Path, here: Broker, there: Broker, place: str | None = None, **
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker) -> Iterator[Two]:
+def soon() -> Iterator[None]:
+    """What takes half a minute takes a second; sites that are made before wait for their first half minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sender, "FIRST_PATIENCE", 1.0)
+        patch.setattr(federation, "LOOK_EVERY", 0.5)
+        patch.setattr(greetings, "HELLO_EVERY", 1.0)
+        patch.setattr(health, "DOWN_AFTER", 20.0)
+        patch.setattr(lender, "SILENT_AFTER", 5.0)
+        patch.setattr(lender, "REFUSED_FOR", 2.0)
+        patch.setattr(borrower, "GIVE_BACK_AFTER", 2.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def two(soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker) -> Iterator[Two]:
     """Two peers, on two brokers; the first one holds the shovels."""
     with pair(tmp_path_factory.mktemp("sites"), other_broker, broker) as made:
         yield made
@@ -222,15 +236,3 @@ def line(broker: Broker) -> Iterator[Proxy]:
     proxies = Proxies()
     yield proxies.open(urlsplit(broker.amqp_url).port or 0)
     proxies.close()
-
-
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes half a minute takes a second."""
-    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
-    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
-    monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
-    monkeypatch.setattr(lender, "SILENT_AFTER", 5.0)
-    monkeypatch.setattr(lender, "REFUSED_FOR", 2.0)
-    monkeypatch.setattr(borrower, "GIVE_BACK_AFTER", 2.0)

@@ -30,6 +30,8 @@ class AttemptFailed(RenderError):
 class Capability:
     """Whether the program can run on this machine: its `version`, or in `missing` one line on what to install.
 
+    Both are there where a part of what it can do is missing.
+
     `offers` is what a worker reports in place of the renderer's own name and version, where it can do parts of what
     the renderer is about (see `Divided`).
     """

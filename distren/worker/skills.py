@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from distren.config import Settings
 from distren.errors import RendererUnavailable
 from distren.renderers.protocol import Capability, Configurable, Renderer
 from distren.renderers.registry import HELPERS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,9 @@ def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence
         raise RendererUnavailable(f"this machine can not render with {reasons}")
     if not programs:
         raise RendererUnavailable("no renderer is installed: install DistRen again")
+    for name, one in probed.items():
+        if one.version is not None and one.missing is not None:
+            log.warning("%s: %s", name, one.missing)
     versions: dict[str, str] = {}
     for name, one in probed.items():
         if one.version is not None:

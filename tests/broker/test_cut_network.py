@@ -57,7 +57,7 @@ def network(broker: Broker) -> Iterator[Network]:
 
 @pytest.fixture(scope="module")
 def two(
-    tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, network: Network
+    soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, network: Network
 ) -> Iterator[Two]:
     """Two peers; the brokers' only way to each other is `network`, the servers' to their brokers is another one."""
     with pair(tmp_path_factory.mktemp("sites"), other_broker, broker, f"{network.ip}:5672") as made:

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.usefixtures("soon")
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, line: Proxy) -> Iterator[Two]:
+def two(
+    soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, line: Proxy
+) -> Iterator[Two]:
     """Two peers; the brokers' only way to each other is `line`."""
     with pair(tmp_path_factory.mktemp("sites"), other_broker, broker, f"127.0.0.1:{line.port}") as made:
         yield made

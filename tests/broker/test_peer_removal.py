@@ -30,7 +30,9 @@ OF_PEERS = (
 
 
 @pytest.fixture(scope="module")
-def strangers(tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker) -> Iterator[Two]:
+def strangers(
+    soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker
+) -> Iterator[Two]:
     """Two servers that are no peers, until a test makes them so."""
     with pair(tmp_path_factory.mktemp("sites"), other_broker, broker) as made:
         part(*made)

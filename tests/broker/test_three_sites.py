@@ -20,7 +20,9 @@ Three = tuple[Site, Site, Site]
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory, broker: Broker, management: Management) -> Iterator[Three]:
+def three(
+    soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, management: Management
+) -> Iterator[Three]:
     """Three servers that do not know each other; they share a broker, and have all else for themselves."""
     folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
     with ExitStack() as stack:

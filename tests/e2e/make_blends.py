@@ -91,6 +91,8 @@ def plain() -> None:
     save("plain.blend")
     scene.cycles.use_adaptive_sampling, scene.cycles.samples = False, 1_000_000  # minutes
     save("slow.blend")
+    scene.render.engine = "BLENDER_WORKBENCH"
+    save("workbench.blend")
 
 
 def with_files() -> None:

@@ -15,6 +15,7 @@ from blenders import BLENDER, LIMIT, SCRIPT, Farmhand, by_hand, pixels
 from distren.client.seed import pack
 from distren.client.wishes import Wishes
 from distren.errors import SceneError
+from distren.renderers.blender import opengl
 from distren.worker import sandbox
 from distren.worker.limits import Limits
 from distren.worker.places import Places
@@ -182,6 +183,24 @@ def test_a_file_that_is_no_blend_fails_for_good(farmhand: Farmhand, blends: Path
 
 
 def test_blender_is_found_with_its_version() -> None:
-    version = BLENDER.probe(None).version
-    assert version is not None
-    assert int(version.split(".")[0]) >= 3
+    found = BLENDER.probe(None)
+    assert found.version is not None
+    assert int(found.version.split(".")[0]) >= 3
+    assert set(found.offers) == ({"blender"} if found.missing else {"blender", "blender:opengl"})
+
+
+def test_a_machine_without_opengl_says_so_and_offers_cycles_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opengl, "LIBRARY", "libNoSuchEGL.so.1")
+    found = BLENDER.probe(None)
+    assert set(found.offers) == {"blender"}
+    assert found.missing is not None
+    assert found.missing.startswith("only Cycles: EEVEE and Workbench need OpenGL")
+
+
+def test_submit_says_which_engine_the_file_needs(blends: Path) -> None:
+    with pack(blends / "workbench.blend") as seed:
+        assert seed.spec.settings == {"blend": "workbench.blend", "engine": "workbench"}
+    with pack(blends / "workbench.blend", Wishes(settings={"engine": "cycles"})) as seed:
+        assert seed.spec.settings["engine"] == "cycles"
+    with pack(blends / "plain.blend") as seed:
+        assert "engine" not in seed.spec.settings

@@ -10,12 +10,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distren import resources
-from distren.renderers.blender import gather, settings
+from distren.renderers.blender import gather, opengl, settings
 from distren.renderers.declaration import TILE
 from distren.renderers.protocol import AttemptFailed, Capability, Command, Progress, Scene, Task, Trouble
 
 OLDEST = (3, 0)
 """the oldest version that the driver was written for"""
+OPENGL = "blender:opengl"
+"""the capability of a worker that can render with EEVEE and Workbench too"""
+_NO_OPENGL = (
+    "only Cycles: EEVEE and Workbench need OpenGL through EGL (on Debian: apt install libegl1 libgl1-mesa-dri, or the "
+    "graphics card's driver)"
+)
 _VERSION = re.compile(r"^Blender (\d+)\.(\d+)(?:\.(\d+))?", re.MULTILINE)
 _SAMPLES = re.compile(r"Sample (\d+)/(\d+)")
 _FRAME = re.compile(r"Fra:\d+ ")
@@ -51,7 +57,13 @@ class Blender:
         numbers = ".".join(number for number in version.groups() if number)
         if (int(version[1]), int(version[2])) < OLDEST:
             return Capability(missing=f"Blender {numbers} is too old: install 3.4 or newer")
-        return Capability(version=numbers)
+        if not opengl.is_here():
+            return Capability(version=numbers, missing=_NO_OPENGL, offers={self.name: numbers})
+        return Capability(version=numbers, offers={self.name: numbers, OPENGL: numbers})
+
+    def capability(self, settings: Mapping[str, str]) -> str:
+        """What a worker has that can render with these settings; submit fills in the engine that the file names."""
+        return OPENGL if settings.get("engine") in ("eevee", "workbench") else self.name
 
     def accepts(self, path: Path) -> bool:
         return self.declaration.accepts(path)

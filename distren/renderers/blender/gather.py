@@ -113,6 +113,7 @@ def _packed(program: str, path: Path, facts: Mapping[str, Any], settings: Mappin
     plan = packing.plan(blends, Path.home())
     if plan.missing and settings.get("missing") != "ignore":
         raise SceneError(_missing(path, plan.missing))
+    engine = {"engine": about["engine"]} if about["engine"] and "engine" not in settings else {}
     copies = _rewrite(program, plan, facts, scratch)
     kept = {place: file for file, place in plan.files.items() if file not in copies}
     moved = {place: file for place, file in kept.items() if plan.root / place != file}
@@ -121,7 +122,7 @@ def _packed(program: str, path: Path, facts: Mapping[str, Any], settings: Mappin
         root=plan.root,
         files=tuple(Path(place) for place, file in sorted(kept.items()) if place not in moved),
         placed={Path(place): file for place, file in moved.items()},
-        settings={"blend": plan.files[path].as_posix()},
+        settings={"blend": plan.files[path].as_posix(), **engine},
         frames=_frames(about["start"], about["end"], about["step"]),
         width=about["width"],
         height=about["height"],
