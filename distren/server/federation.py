@@ -6,7 +6,7 @@ Messages come in by the threads of the peers' links; changes are made in the ser
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,7 +73,8 @@ class Federation:
         self._state, self._settings, self._broker_url = state, settings, broker_url
         self._ask, self._wake, self._on_client, self._on_news = ask, wake, on_client, on_news
         self._receiver = Receiver()
-        self._submissions: Counter[str] = Counter()
+        self._submissions: defaultdict[str, set[str]] = defaultdict(set)
+        """the keys of jobs of each peer that are being examined"""
         self._listeners: dict[str, Callable[[str, Any], None]] = {}
         self._members: dict[str, Member] = {}
         self._desks: dict[str, BlobDesk] = {}
@@ -134,9 +135,9 @@ class Federation:
         if (member := self._members.get(peer)) is not None:
             member.tell(MESSAGES, message)
 
-    def check_quota(self, connection: Connection, peer: str) -> None:
-        """Raise Conflict where the peer has as many jobs here, or on their way, as it may."""
-        open_jobs = rows.open_jobs(connection, peer) + self._submissions[peer]
+    def check_quota(self, connection: Connection, peer: str, besides: str | None = None) -> None:
+        """Raise Conflict where the peer has as many jobs here, or on their way, as it may, `besides` the one of a key."""
+        open_jobs = rows.open_jobs(connection, peer) + len(self._submissions[peer] - {besides})
         if open_jobs >= self._settings.peer_jobs:
             raise Conflict(
                 f"'{peer}' has {open_jobs} open jobs at '{self._state.name}', which takes no more than "
@@ -324,22 +325,18 @@ class Federation:
                 with self._state.engine.begin() as connection:
                     # One that is here already is asked for again, as the answer was lost.
                     if job_rows.by_key(connection, message.key) is None:
-                        self.check_quota(connection, one.member.name)
+                        self.check_quota(connection, one.member.name, besides=message.key)
         except DistrenError as error:
-<<<<<<< HEAD
             log.warning("a peer's request is refused: %s", error, extra={"peer": one.member.name})
-            reply: Message = problem(error)
-        else:
-            reply = self._answer(message)
-=======
             self._tell(one, problem(error))
             return
-        submissions = int(isinstance(message, Submit))
-        self._submissions[one.member.name] += submissions
+        key = message.key if isinstance(message, Submit) else None
+        if key is not None:
+            self._submissions[one.member.name].add(key)
 
         def answered(reply: Message) -> None:
-            self._submissions[one.member.name] -= submissions
->>>>>>> main
+            if key is not None:
+                self._submissions[one.member.name].discard(key)
             if isinstance(reply, Submitted):
                 with self._state.engine.begin() as connection:
                     rows.note_job(connection, one.member.name, reply.job)
