@@ -136,7 +136,7 @@ class Federation:
             member.tell(MESSAGES, message)
 
     def check_quota(self, connection: Connection, peer: str, besides: str | None = None) -> None:
-        """Raise Conflict where the peer has as many jobs here, or on their way, as it may, `besides` the one of a key."""
+        """Raise Conflict where the peer has as many jobs here, or on their way, as it may; `besides`: a key."""
         open_jobs = rows.open_jobs(connection, peer) + len(self._submissions[peer] - {besides})
         if open_jobs >= self._settings.peer_jobs:
             raise Conflict(
