@@ -19,7 +19,7 @@ from distren.storage import frames as frame_rows
 from distren.storage.dependencies import BROKEN
 from distren.wire.frames import Stop
 
-PART = 30_000
+PART = 15_000
 """frames of one part that are changed by a few statements: some 0.1 s"""
 _DEARER = 20
 """times that a frame takes of it that is looked at by itself, since others may need it"""
