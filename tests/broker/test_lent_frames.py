@@ -261,7 +261,8 @@ def test_three_in_a_ring_lend_to_who_has_room_and_never_on(
     mark = secrets.token_hex(3)
     with ExitStack() as stack:
         sites = [
-            stack.enter_context(site(f"{name}-{mark}", tmp_path, broker, management)) for name in ("ada", "bob", "cyd")
+            stack.enter_context(site(f"{name}-{mark}", tmp_path, broker, management, **settings))
+            for name, settings in (("ada", {}), ("bob", {}), ("cyd", {"borrow": 1}))
         ]
         for number in range(3):
             associate(sites[number], sites[(number + 1) % 3])
@@ -270,7 +271,11 @@ def test_three_in_a_ring_lend_to_who_has_room_and_never_on(
         until(lambda: offered(sites[0], sites[1]) > 0 and offered(sites[0], sites[2]) > 0)
         own = submit(sites[1], "501-540")
         until(lambda: offered(sites[0], sites[1]) == 0)
+        crew[2].go.clear()
         job = submit(sites[0], "1-30")
+        until(lambda: crew[2].began)
+        assert sites[0].peer(sites[2].name).lent == held(sites[2]) == 1  # that is as much as it borrows
+        crew[2].go.set()
         until(lambda: ended(sites[0], job))
         assert crew[0].done
         assert crew[2].done
