@@ -1,7 +1,7 @@
 """What was given out outside of the database, for the day on which that comes back from an older backup.
 
 A number that a client has seen is never given out again. The file lies beside the blobs, which outlive the database:
-the term in which it was written, and a job number that no job has reached.
+the term in which it was written, and the highest job number.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from distren.storage import jobs as job_rows
 
 log = logging.getLogger(__name__)
 
-_AHEAD = 100
-"""job numbers that are noted at a time: a small file is written that much less often"""
-
 
 class Waterline:
     """The file `waterline` in `folder`. Raises OutputError where it can not be written."""
@@ -32,27 +29,28 @@ class Waterline:
     def begin(self, connection: Connection, term: int) -> int:
         """The term that begins, given the number that the database would give it.
 
-        A database that knows of fewer terms than were begun is an older copy: then its next job gets a number above
-        all that were ever given out. Belongs into the transaction that begins the term.
+        A database that knows of fewer terms, or of fewer job numbers, than there were is an older copy: then its next
+        job gets a number above all that were ever given out. (One number less need not be: a process may have died
+        between the note and its commit.) Belongs into the transaction that begins the term.
         """
-        known = self._read()
-        restored = known.get("term", 0) >= term
-        if restored:
+        known, last = self._read(), job_rows.last_number(connection)
+        before, highest = known.get("term", 0), known.get("job", 0)
+        if before >= term or highest > last + 1:
             log.warning(
                 "the database is an older copy: jobs that came after it are unknown, and new ones get numbers from %d",
-                known["job"] + 1,
+                highest + 1,
             )
-            job_rows.start_above(connection, known["job"])
-            term = known["term"] + 1
-        self._term, self._job = term, 0
-        self.note(max(job_rows.highest(connection), known.get("job", 0) if restored else 0))
-        return term
+        if highest > last:
+            job_rows.start_above(connection, highest)
+        self._term, self._job = max(term, before + 1), -1
+        self.note(max(last, highest))
+        return self._term
 
     def note(self, job: int) -> None:
-        """A job has got this number."""
-        if job < self._job:
+        """A job is about to get this number."""
+        if job <= self._job:
             return
-        self._job = job + _AHEAD
+        self._job = job
         scratch = self._path.with_suffix(f".{os.getpid()}")
         try:
             scratch.write_text(json.dumps({"term": self._term, "job": self._job}))

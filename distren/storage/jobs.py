@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, text, update
+from sqlalchemy import Connection, Row, insert, select, text, update
 
 from distren.domain.groups import Work
 from distren.domain.job import Blob, InputFile, JobSpec
@@ -150,9 +150,13 @@ def open_jobs(connection: Connection) -> list[Job]:
     return [_job(row) for row in connection.execute(query)]
 
 
-def highest(connection: Connection) -> int:
-    """The largest number of a job that is here; 0 where there is none."""
-    return connection.execute(select(func.max(jobs.c.id))).scalar() or 0
+def last_number(connection: Connection) -> int:
+    """The last number that a job was given here, also where that job is deleted; 0 where there was none."""
+    if connection.dialect.name == "sqlite":
+        last = connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")).scalar()
+    else:
+        last = connection.execute(text("SELECT pg_sequence_last_value(pg_get_serial_sequence('jobs', 'id'))")).scalar()
+    return int(last or 0)
 
 
 def start_above(connection: Connection, number: int) -> None:

@@ -184,8 +184,9 @@ def _read(line: bytes) -> tuple[ExpectedFile, ...] | Trouble:
                 ExpectedFile(
                     name=file["name"],
                     image=file.get("image") is True,
-                    width=_pixels(file.get("width")),
-                    height=_pixels(file.get("height")),
+                    width=_number(file.get("width")),
+                    height=_number(file.get("height")),
+                    channels=_number(file.get("channels")),
                 )
             )
         return tuple(files)
@@ -193,9 +194,9 @@ def _read(line: bytes) -> tuple[ExpectedFile, ...] | Trouble:
         return Trouble(f"the program's answer can not be understood: {error}")
 
 
-def _pixels(value: object) -> int | None:
+def _number(value: object) -> int | None:
     if value is not None and not isinstance(value, int):
-        raise TypeError(f"{value!r} is no number of pixels")
+        raise TypeError(f"{value!r} is no number")
     return value or None
 
 

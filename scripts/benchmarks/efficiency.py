@@ -27,10 +27,11 @@ def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
         sides: dict[str, Callable[[], float]] = {"distren": partial(on_farm, client)}
         sides |= {name: partial(by_xargs, count, farm.folder / "xargs") for name, count in at_once.items()}
         samples = in_turns(rounds, sides)
+        sandboxed = [one.sandboxed for one in client.workers() if one.state == "working"]
     ours = median(samples["distren"])
     per_core = median(samples[f"xargs -P{cores}"])
     best = min(at_once, key=lambda name: median(samples[name]))
-    notes = {"frames": FRAMES, "size": SIZE, "cores": cores}
+    notes = {"frames": FRAMES, "size": SIZE, "cores": cores, "sandbox": all(sandboxed)}
     yield Row(
         name="efficiency",
         what=f"{FRAMES} POV-Ray frames: seconds of the farm / of xargs -P{cores}",

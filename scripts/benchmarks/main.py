@@ -22,6 +22,7 @@ NAMES = (
     "delta",
     "memory",
     "efficiency",
+    "sandbox",
     "blender",
     "chaos",
     "federation",

@@ -1,20 +1,17 @@
-"""What a broker and a database can do to a server: a real one, with the test as client and worker."""
+"""What a broker can do to a server: a real one, with the test as client and worker."""
 
 from __future__ import annotations
 
 import queue as queue_module
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import brokers
 import pytest
 from brokers import control
-from databases import PostgreSQL
-from sqlalchemy import Engine, event
 from test_server import QUEUE, Peer, RunningServer, _answers, _attempt, settings
 from test_worker_agent import Farm as WorkerFarm
 
@@ -25,7 +22,7 @@ from distren.amqp.topology import DEAD, EXCHANGES, FRAMES, RESULTS, SERVER_QUEUE
 from distren.broker.management import Management
 from distren.broker.private import PrivateBroker
 from distren.config import Settings
-from distren.errors import BrokerUnavailable, DatabaseDamaged, NoAnswer, OutputError
+from distren.errors import BrokerUnavailable, NoAnswer
 from distren.storage import schema
 from distren.storage.blobstore import BlobStore
 from distren.wire import jobs
@@ -205,98 +202,6 @@ def test_reports_do_not_pile_up_while_the_broker_takes_none(harmed: PrivateBroke
     farm.next(Report, lambda one: one.state == "ended")
     assert len([one for one in farm.kept if isinstance(one, Report) and one.state == "draining"]) < 5
     farm.close()
-
-
-def test_a_server_without_a_database_for_a_while_answers_and_goes_on(server: RunningServer) -> None:
-    peer = peer_of(server)
-    job = peer.submit("1-2").job
-    peer.work()
-    first, second = peer.next_frame(), peer.next_frame()
-    file = server.settings.database_url.removeprefix("sqlite:///")
-    with closing(sqlite3.connect(file, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        peer.finish(*first)
-        with pytest.raises(OutputError, match="database refuses: database is locked"):
-            peer.show(job)
-        other.execute("ROLLBACK")
-    peer.finish(*second)
-    peer.until(lambda: peer.show(job).state == "done")
-    peer.link.close()
-
-
-def test_a_server_goes_on_once_its_postgresql_is_back(
-    vhost_url: str, postgresql_server: PostgreSQL, postgresql_url: str, tmp_path: Path
-) -> None:
-    given = settings(tmp_path / "farm", database=postgresql_url)
-    with contextmanager(running)(vhost_url, tmp_path, given) as server:
-        peer = peer_of(server)
-        job = peer.submit("1-20").job
-        peer.work(room=5)
-        held = [peer.next_frame() for _ in range(5)]
-        peer.finish(*held[0])
-        postgresql_server.kill()
-        for delivery, render in held[1:]:
-            peer.finish(delivery, render)
-        with pytest.raises(OutputError, match="database refuses: "):
-            peer.show(job)
-        postgresql_server.start()
-        for _ in range(15):
-            peer.finish(*peer.next_frame())
-        peer.until(lambda: peer.show(job).state == "done")
-        assert peer.show(job).counts == {"done": 20}
-        peer.link.close()
-
-
-def test_a_server_whose_database_is_damaged_under_it_ends_with_the_reason(vhost_url: str, tmp_path: Path) -> None:
-    server = RunningServer(settings(tmp_path / "farm"), vhost_url)
-    schema.upgrade(server.settings.database_url)
-    server.start()
-    peer = peer_of(server)
-    peer.submit("1-2000")
-    file = Path(server.settings.database_url.removeprefix("sqlite:///"))
-    with closing(sqlite3.connect(file)) as other:
-        wait_for(lambda: other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
-    with file.open("r+b") as pages:
-        pages.seek(4096)
-        pages.write(b"\xa5" * (file.stat().st_size - 4096))
-    wait_for(lambda: server.error is not None)
-    assert isinstance(server.error, DatabaseDamaged)
-    peer.link.close()
-
-
-@pytest.fixture
-def pages() -> Iterator[list[int]]:
-    """The most pages that databases may have, while it is not empty: a disk without room."""
-    most: list[int] = []
-
-    def limit(connection: object) -> None:
-        connection.exec_driver_sql(f"PRAGMA max_page_count={most[0] if most else 2**30}")  # type: ignore[attr-defined]
-
-    event.listen(Engine, "begin", limit)
-    yield most
-    event.remove(Engine, "begin", limit)
-
-
-def test_a_full_disk_under_the_database_stops_no_answer_and_costs_no_attempt(
-    pages: list[int], server: RunningServer
-) -> None:
-    peer = peer_of(server)
-    job = peer.submit("1-400").job
-    peer.work(room=400)
-    taken = [peer.next_frame() for _ in range(50)]
-    pages.append(1)
-    for delivery, render in taken:
-        peer.finish(delivery, render)
-    with pytest.raises(OutputError, match="database refuses: database or disk is full"):
-        peer.submit("1-5000")
-    assert peer.show(job).counts.get("failed") is None
-    pages.clear()
-    for _ in range(350):
-        peer.finish(*peer.next_frame())
-    peer.until(lambda: peer.show(job).state == "done")
-    [attempt] = peer.requester.ask(jobs.ListAttempts(job=job, frame=1), jobs.Attempts).attempts
-    assert attempt.state == "done"
-    peer.link.close()
 
 
 def test_a_delivery_counts_how_often_workers_have_left_it_and_is_buried_for_the_server(vhost_url: str) -> None:

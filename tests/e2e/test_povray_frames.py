@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -12,7 +13,7 @@ import OpenImageIO
 import pytest
 
 from distren.renderers.povray import PovRay
-from distren.renderers.protocol import AttemptFailed, Task
+from distren.renderers.protocol import AttemptFailed, ExpectedFile, Task
 from distren.worker import outputs, process
 from distren.worker.limits import Limits
 from distren.worker.process import Outcome, Stop
@@ -65,6 +66,7 @@ def render(
     *,
     size: tuple[int | None, int | None] = (64, 48),
     ends: tuple[int, int] | None = None,
+    more: tuple[ExpectedFile, ...] = (),
 ) -> Outcome:
     """Render through the adapter, each frame in a folder of its own, and move what is expected to `target`."""
     numbers = list(frames)
@@ -85,6 +87,7 @@ def render(
             output=output,
         )
         command = POVRAY.command(task, None)
+        command = replace(command, outputs=(*command.outputs, *more))
         told: list[float] = []
         outcome = process.run(
             command,
@@ -167,6 +170,35 @@ def test_other_formats_are_written_and_checked(inputs: Path, tmp_path: Path, end
     by_hand(inputs, tmp_path / "hand", "scene.pov", "+W64", "+H48", f"+F{letter}")
     render(inputs, {"scene": "scene.pov", "format": ending}, [1], tmp_path / "farm")
     assert_equal(tmp_path / "farm", tmp_path / "hand")
+
+
+@pytest.mark.parametrize("alpha", ["on", "off"])
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"bits": "16"}, "uint16"),
+        ({"format": "exr"}, "half"),
+        ({"format": "hdr"}, "float"),
+        ({"format": "ppm"}, "uint8"),
+    ],
+)
+def test_depth_and_channels_are_those_that_were_asked_for(
+    inputs: Path, tmp_path: Path, settings: dict[str, str], kind: str, alpha: str
+) -> None:
+    render(inputs, {"scene": "scene.pov", "alpha": alpha, **settings}, [1], tmp_path / "farm")
+    (made,) = (tmp_path / "farm").iterdir()
+    spec = OpenImageIO.ImageBuf(str(made)).spec()
+    assert str(spec.format) == kind
+    assert spec.nchannels == (4 if alpha == "on" and made.suffix in (".png", ".exr") else 3)
+
+
+def test_a_frame_may_have_several_files(inputs: Path, tmp_path: Path) -> None:
+    """What a scene writes itself is part of the result where the job's <outputs> name it."""
+    with (inputs / "scene.pov").open("a") as scene:
+        scene.write('#fopen Track "track.csv" write\n#write (Track, "clock,", clock, "\\n")\n#fclose Track\n')
+    render(inputs, {"scene": "scene.pov"}, [2], tmp_path / "farm", ends=(1, 3), more=(ExpectedFile(name="track.csv"),))
+    assert sorted(path.name for path in (tmp_path / "farm").iterdir()) == ["scene2.png", "track.csv"]
+    assert (tmp_path / "farm" / "track.csv").read_text().startswith("clock,0.5")
 
 
 def test_an_own_file_goes_before_povrays_own_of_the_same_name(inputs: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, text
 from test_dependencies import Chained, all_of
 from test_lifecycle import started, token
@@ -11,7 +12,6 @@ from test_lifecycle import started, token
 from distren.domain.states import AttemptState, FrameState, JobState
 from distren.server.repair import Repair
 from distren.server.waterline import Waterline
-from distren.storage import identity
 from distren.storage import jobs as job_rows
 
 
@@ -67,24 +67,56 @@ def test_a_job_whose_frames_have_all_ended_ends(engine: Engine) -> None:
     assert (farm.job(job).state, farm.job(job).counts[FrameState.CANCELLED]) == (JobState.FAILED, 2)
 
 
-def test_a_restored_copy_gives_no_number_out_again(engine: Engine, tmp_path: Path) -> None:
+def test_a_restored_copy_gives_no_number_out_again(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     farm = Chained(engine)
 
-    def begin(term: int) -> int:
+    def begin(term: int) -> tuple[Waterline, int]:
+        line = Waterline(tmp_path)
         with engine.begin() as connection:
-            return Waterline(tmp_path).begin(connection, term)
+            return line, line.begin(connection, term)
 
-    assert begin(1) == 1
-    line = Waterline(tmp_path)
-    with engine.begin() as connection:
-        line.begin(connection, 2)
+    assert begin(1)[1] == 1
+    line, _ = begin(2)
     jobs = [farm.add("1") for _ in range(3)]
     for job in jobs:
         line.note(job)
-    broken(farm, "DELETE FROM jobs WHERE id > 1")
-    assert begin(2) == 3
+    assert begin(3)[1] == 3
+    assert "older copy" not in caplog.text
+    with engine.begin() as connection:  # a copy of the time before the last two jobs and the last term
+        connection.execute(text("DELETE FROM jobs WHERE id > 1"))
+        job_rows.start_above(connection, jobs[0])
+    assert begin(3)[1] == 4
+    assert "older copy" in caplog.text
     assert farm.add("1") > jobs[-1]
-    assert begin(4) == 4
+
+
+def test_a_copy_of_the_same_term_gives_no_number_out_again(engine: Engine, tmp_path: Path) -> None:
+    farm, line = Chained(engine), Waterline(tmp_path)
     with engine.begin() as connection:
-        assert identity.next_term(connection) == 1
-        assert job_rows.highest(connection) > jobs[-1]
+        line.begin(connection, 1)
+    jobs = [farm.add("1") for _ in range(3)]
+    for job in jobs:
+        line.note(job)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM jobs WHERE id > 1"))
+        job_rows.start_above(connection, jobs[0])
+        assert Waterline(tmp_path).begin(connection, 2) == 2
+    assert farm.add("1") > jobs[-1]
+
+
+def test_the_number_of_a_deleted_job_is_no_older_copy(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    farm, line = Chained(engine), Waterline(tmp_path)
+    with engine.begin() as connection:
+        line.begin(connection, 1)
+    job = farm.add("1")
+    line.note(job)
+    line.note(job + 1)  # and one whose commit never came
+    broken(farm, f"DELETE FROM jobs WHERE id = {job}")
+    with engine.begin() as connection:
+        Waterline(tmp_path).begin(connection, 2)
+    assert "older copy" not in caplog.text
+    assert farm.add("1") > job + 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import socket
 import sys
 import traceback
@@ -109,11 +110,21 @@ def _render(plan: dict, request: dict) -> dict:
             bpy.ops.render.render(animation=True, scene=scene.name)
         except RuntimeError as error:
             raise Unusable(f"Blender: {_one_line(error)}", permanent=looks.is_permanent(str(error))) from error
-    return {"files": list(_written(output, width, height))}
+    return {"files": list(_written(output, width, height, plan["name"], _channels(scene)))}
 
 
-def _written(output: str, width: int, height: int):
-    """Everything in the folder `output`, but for the results of other frames that lie in `needs`."""
+def _channels(scene) -> int | None:
+    """How many channels the image itself has; None where that is not known beforehand."""
+    image = scene.render.image_settings
+    counted = image.file_format in ("PNG", "OPEN_EXR", "TIFF")
+    return {"RGB": 3, "RGBA": 4}.get(image.color_mode) if counted else None
+
+
+def _written(output: str, width: int, height: int, own: str, channels: int | None):
+    """Everything in the folder `output`, but for the results of other frames that lie in `needs`.
+
+    `channels` are those of the image itself, whose name is `own` and the frame's number.
+    """
     found = []
     for folder, folders, names in os.walk(output):
         if folder == output and "needs" in folders:
@@ -121,7 +132,10 @@ def _written(output: str, width: int, height: int):
         found += [os.path.relpath(os.path.join(folder, name), output) for name in names]
     for name in sorted(found)[:_MOST_FILES]:
         image = os.path.splitext(name)[1].lower() in _IMAGES
-        yield {"name": name, "image": image} | ({"width": width, "height": height} if image else {})
+        about = {"width": width, "height": height} if image else {}
+        if image and channels and re.fullmatch(re.escape(own) + r"\d+\.\w+", name):
+            about["channels"] = channels
+        yield {"name": name, "image": image} | about
 
 
 def _flush() -> None:

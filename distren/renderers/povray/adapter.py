@@ -34,6 +34,8 @@ _SYSTEM_INIS = ("/etc/povray/3.7/povray.ini", "/usr/local/etc/povray/3.7/povray.
 _PROGRESS = re.compile(r"Rendered (\d+) of (\d+) pixels")
 _ERROR = re.compile(r"(?:File '(?P<file>.*?)' line (?P<line>\d+): )?(?P<kind>(?:Parse )?Error): (?P<text>.*)")
 _OPTION_ERROR = re.compile(r"(Failed to parse command-line option|Cannot find input file|Could not find .*)")
+_WITH_ALPHA = frozenset(("png", "exr", "tga", "bmp"))
+"""the formats that POV-Ray writes an alpha channel to"""
 _BY_ITSELF = "Timed out waiting for worker thread startup"
 """about one process in a thousand fails so, whatever the scene"""
 _PASSING = re.compile(r"Timed out waiting for worker thread startup|(?:Fatal error in \w+|Problem with [\w ]+): .*")
@@ -77,7 +79,7 @@ class PovRay:
         plan = _Plan(task)
         argv = (program or self.name, *plan.arguments())
         width, height = plan.size
-        output = ExpectedFile(name=plan.output_name, image=True, width=width, height=height)
+        output = ExpectedFile(name=plan.output_name, image=True, width=width, height=height, channels=plan.channels)
         return Command(
             argv=argv,
             outputs=(output,),
@@ -204,6 +206,16 @@ class _Plan:
         name = self._settings.get("format", letters.get(written[0].upper(), "png"))
         bits = re.search(r"\d+", written)
         return name, bits[0] if bits else ""
+
+    @property
+    def channels(self) -> int | None:
+        """How many the image has; None where the .ini has a say in it that is not read here (grey, +UA)."""
+        if ini.is_on(ini.last(self._options, "Grayscale_Output")) or any(
+            option.name == ini.RAW and option.value.upper().endswith("UA") for option in self._options
+        ):
+            return None
+        alpha = self._settings.get("alpha", ini.last(self._options, "Output_Alpha"))
+        return 4 if ini.is_on(alpha) and self._format in _WITH_ALPHA else 3
 
     @property
     def output_name(self) -> str:
