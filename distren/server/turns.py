@@ -16,7 +16,7 @@ from distren.domain.lending import peer_of
 from distren.domain.poison import STOPPED
 from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
-from distren.server import deletion, dispatch
+from distren.server import deletion, dispatch, unwanted
 from distren.server.changes import Changed
 from distren.server.fleet import ENDED, SILENT_AFTER
 from distren.server.judge import Judge
@@ -31,7 +31,7 @@ from distren.storage import outbox
 from distren.storage import workers as worker_rows
 from distren.storage.workers import WorkerRecord
 from distren.wire.codec import Message
-from distren.wire.frames import Render, Report
+from distren.wire.frames import Render, Report, Stop
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +114,11 @@ class Turns:
             withdrawn = withdrawing.save()
             mending = Lifecycle(connection, now)
             self._requeue_stopped(connection, mending)
+            stops: list[Stop] = []
             if tick:
-                self._reconciler.check(mending, frame_rows.issued(connection), now=now, steady=steady)
+                out = frame_rows.issued(connection)
+                self._reconciler.check(mending, out, now=now, steady=steady)
+                stops = unwanted.stops(connection, state.fleet.alive(steady), out)
             mended = mending.save()
             if self._repair.is_due(steady):
                 self._repair.run(connection, now, steady)
@@ -138,6 +141,8 @@ class Turns:
         for queue in emptied:
             self._link.purge(queue)
         self._relay.send(owed)
+        for stop in stops:
+            self._broadcast(stop)
         self._offset = offset
         if lost:
             self._broker_lost = False
