@@ -18,6 +18,7 @@ from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
 from distren.server import deletion, dispatch, unwanted
 from distren.server.changes import Changed
+from distren.server.collection import Collection
 from distren.server.fleet import ENDED, SILENT_AFTER
 from distren.server.judge import Judge
 from distren.server.lifecycle import Event, Lifecycle
@@ -48,6 +49,7 @@ class Turns:
         self._state, self._relay, self._link = state, relay, link
         self._reconciler = Reconciler(state.name, state.fleet)
         self._repair = Repair()
+        self.collection = Collection(state.store, state.keep_unused, state.steady(), state.now)
         self._retries: list[float] = []
         self._unsaved: dict[str, Report] = {}
         self._ended: set[str] = set()
@@ -135,7 +137,10 @@ class Turns:
             self._save_workers(connection, tick=tick)
             self.ward.save(connection)
             if state.sweeping:
-                state.sweeping = deletion.remove_some(connection)
+                state.sweeping = deletion.remove_some(connection, state.arriving)
+                if state.sweeping:
+                    self.collection.hasten(steady)
+            collecting = self.collection.turn(connection, steady)
             failpoints.reach("server.commit.before")
         failpoints.reach("server.commit.after")
         for queue in emptied:
@@ -147,7 +152,7 @@ class Turns:
         if lost:
             self._broker_lost = False
         self._replaced -= replaced
-        self.wanted = self._broker_lost or bool(self._replaced) or state.sweeping
+        self.wanted = self._broker_lost or bool(self._replaced) or state.sweeping or collecting
         self._committed([applied, withdrawn, mended, issued], now)
         state.lending.committed()
         for changed in followed:
