@@ -116,11 +116,7 @@ class Turns:
             withdrawn = withdrawing.save()
             mending = Lifecycle(connection, now)
             self._requeue_stopped(connection, mending)
-            stops: list[Stop] = []
-            if tick:
-                out = frame_rows.issued(connection)
-                self._reconciler.check(mending, out, now=now, steady=steady)
-                stops = unwanted.stops(connection, state.fleet.alive(steady), out)
+            stops = self._reconcile(connection, mending, now, steady) if tick else []
             mended = mending.save()
             if self._repair.is_due(steady):
                 self._repair.run(connection, now, steady)
@@ -159,6 +155,12 @@ class Turns:
             self.note(changed)
         if tick:
             self._count_queues()
+
+    def _reconcile(self, connection: Connection, lifecycle: Lifecycle, now: float, steady: float) -> list[Stop]:
+        """Take back what is issued and nobody holds; what to tell workers of what they hold and nobody wants."""
+        issued = frame_rows.issued(connection)
+        self._reconciler.check(lifecycle, issued, now=now, steady=steady)
+        return unwanted.stops(connection, self._state.fleet.alive(steady), issued)
 
     def _requeue_stopped(self, connection: Connection, lifecycle: Lifecycle) -> None:
         """Workers that have ended in good order gave their frames back, which says nothing against the frames."""
