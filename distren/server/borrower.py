@@ -26,8 +26,7 @@ from distren.storage import frames as frame_rows
 from distren.storage import guests
 from distren.storage import jobs as job_rows
 from distren.storage.guests import Guest
-from distren.wire.frames import Progress, Render
-from distren.wire.jobs import Change
+from distren.wire.frames import Progress, Render, Stop
 from distren.wire.lending import (
     CapacityWanted,
     Check,
@@ -142,7 +141,7 @@ class Borrower:
 
     def _end(self, connection: Connection, held: dict[int, list[int]]) -> After:
         """Nobody wants these frames any more."""
-        orders: list[Change] = []
+        orders: list[Stop] = []
         changes: list[Changed] = []
         for job, ids in held.items():
             stored = frame_rows.load(connection, [(job, number) for number in ids])
@@ -154,7 +153,7 @@ class Borrower:
                 guests.brought_back(connection, job, number)
             out = [one.frame.id for one in stored.values() if one.frame.state in ISSUED]
             if out:
-                orders.append(Change(job=job, action="cancel", frames=[(n, n, 1) for n in out]))
+                orders.append(Stop(job=job, frames=out))
 
         def take() -> None:
             for order in orders:
