@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder"
     )
     kills: int = Field(default=3, ge=1, le=100, description="workers that a frame may end before it fails")
+    keep_unused: float = Field(
+        default=24.0,
+        ge=0.01,
+        description="hours that the server keeps bytes which no job names, since they were last handed in",
+    )
     povray: str = Field(default="povray", description="the POV-Ray program that workers run")
     scene_scripts: bool = Field(
         default=False, description="whether workers let scenes run scripts of their own, as a .blend can hold"

@@ -29,6 +29,8 @@ _OFFER_AGAIN = 5.0
 """seconds of the server's silence after which the offer counts as lost"""
 _REFUSALS = 5
 """times that one blob may be refused before the upload is given up"""
+_LONG = 600.0
+"""seconds of an upload after which the server is told once more of all that is wanted: it keeps no blob for ever"""
 OnBytes = Callable[[int, int], None]
 
 
@@ -132,7 +134,13 @@ class BlobSender:
         `on_bytes` is told, in the link's thread, the bytes that were sent and the bytes that are to be sent.
         Raises NoAnswer when the server is silent for `timeout` seconds, TransferError for what it refuses.
         """
-        files = list(files)
+        files, began = list(files), time.monotonic()
+        report = self._store_all(files, on_bytes, timeout)
+        if time.monotonic() - began > _LONG:
+            self._store_all(files, None, timeout)  # what has lain there for long is wanted still
+        return report
+
+    def _store_all(self, files: list[tuple[Blob, Path]], on_bytes: OnBytes | None, timeout: float) -> UploadReport:
         upload = _Upload((blob for blob, _ in files), on_bytes)
         with self._serving(files, upload):
             self._offer(upload, list(upload.waiting.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from distren.client.farm import Farm
 from distren.client.job import Job
 from distren.client.upload import Upload
 from distren.errors import InputError, JobFailed
+from distren.wire.jobs import JobInfo, WorkerInfo
 
 
 @click.command(short_help="Hand in a scene, a directory or a tarball.")
@@ -77,6 +79,9 @@ def hand_in(cli: Cli, farm: Farm, source: Path, **how: Any) -> tuple[Job, dict[s
     cli.say(f"job {job.id} ({job.url}): {_counted(total, how.get('video'))} of '{info.name}', {_sent(upload)}")
     if info.error:
         warn(f"job {job.id} waits: {info.error}")
+    mixed = mixed_versions(info, farm.workers())
+    if mixed:
+        warn(mixed)
     record = {
         "job": job.id,
         "url": job.url,
@@ -86,9 +91,22 @@ def hand_in(cli: Cli, farm: Farm, source: Path, **how: Any) -> tuple[Job, dict[s
         "state": info.state,
         "uploaded": upload.sent_bytes,
         "known": upload.total_bytes - upload.sent_bytes,
-        "warning": info.error or None,
+        "warning": info.error or mixed or None,
     }
     return job, record
+
+
+def mixed_versions(info: JobInfo, workers: Iterable[WorkerInfo]) -> str:
+    """One line where workers that can render the job have its renderer in several versions; empty where not."""
+    able = [one for one in workers if one.state == "working" and one.pool == info.pool]
+    for name in info.renderers or [info.renderer]:
+        versions = sorted({one.renderers[name] for one in able if name in one.renderers})
+        if len(versions) > 1:
+            return (
+                f"pool '{info.pool}' has {name} {' and '.join(versions)}, whose pictures may differ: "
+                "for one look give each version a pool of its own, and submit with --pool"
+            )
+    return ""
 
 
 def finish(cli: Cli, job: Job, wish: Wish) -> dict[str, Any]:

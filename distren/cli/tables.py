@@ -268,7 +268,7 @@ def renderers(found: Iterable[tuple[Renderer, Capability]]) -> Table:
             adapter.name,
             Text("no", style="yellow") if version is None else Text(human.harmless(version), style="green"),
             " ".join(adapter.declaration.endings),
-            Text(human.harmless(capability.missing or "") if version is None else adapter.declaration.about),
+            Text(human.harmless(capability.missing or adapter.declaration.about)),
         )
     return table
 

@@ -9,8 +9,8 @@ _SHOWN = 60
 
 def name_of(element: etree._Element) -> tuple[str, str]:
     """Namespace (empty for none) and local name."""
-    name = etree.QName(element)
-    return name.namespace or "", name.localname
+    space, brace, name = str(element.tag).rpartition("}")
+    return space[1:] if brace else "", name
 
 
 class NoCanonicalForm(ValueError):

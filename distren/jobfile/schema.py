@@ -14,7 +14,7 @@ from distren.jobfile.words import JOB, REPEATED
 
 SCHEMA = Path(__file__).with_name("job.rng")
 """The RELAX NG schema of the format."""
-_PIECE = 500
+_PIECE = 200
 
 
 def problems(root: etree._Element) -> list[Problem]:

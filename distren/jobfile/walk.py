@@ -193,6 +193,9 @@ class Walk:
     # -- frames and their groups -------------------------------------------------------------------------------------
 
     def _add_frames(self, element: etree._Element, values: dict[str, Any]) -> None:
+        if values.keys() == {"ids"} and not len(element):  # by far the most, where there are many
+            self._frames.append(values["ids"])
+            return
         renderer = values.get("renderer", self._renderer)
         told: Told | None = None
         outputs: tuple[Output, ...] | None = None

@@ -1,7 +1,7 @@
 """What a server does while it acts: for all that has arrived in a turn it makes one change of the database.
 
-A turn: decode what has arrived; answer requests, each in a transaction of its own; apply all events and issue frames
-in one transaction; after the commit acknowledge, publish what is owed, and tell the news.
+A turn: decode what has arrived; answer requests, in transactions of their own (server/answers.py); apply all events
+and issue frames in one transaction; after the commit acknowledge, publish what is owed, and tell the news.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 
 from sqlalchemy.exc import DBAPIError
 
@@ -17,24 +16,22 @@ from distren import failpoints
 from distren.amqp.link import Delivery, Link
 from distren.amqp.publisher import Outgoing
 from distren.amqp.topology import CONTROL, DEAD, DEFAULT, MARK, REPORTS, REQUESTS, RESULTS
-from distren.errors import DatabaseDamaged, DecodeError, DistrenError, OutputError
-from distren.server import requests
+from distren.errors import DecodeError, OutputError
+from distren.server.answers import Answers, problem
 from distren.server.changes import Changed
 from distren.server.errands import Errands
 from distren.server.examiner import Examiner
-from distren.server.federation import Federation, problem
+from distren.server.federation import Federation
 from distren.server.fleet import REPORT_EVERY
-from distren.server.intake import Seed
 from distren.server.lifecycle import Event
 from distren.server.news import News
 from distren.server.relay import Relay
 from distren.server.results import store_result
 from distren.server.state import State
 from distren.server.turns import Turns
-from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
 from distren.wire.frames import Completed, Failed, Progress, Render, Report, ReportWanted, Started, Stop
-from distren.wire.jobs import Change, FrameNews, JobNews, Submit
+from distren.wire.jobs import FrameNews, JobNews
 from distren.wire.peers import ListPeers, PeersChanged
 
 log = logging.getLogger(__name__)
@@ -84,9 +81,8 @@ class Acting:
         self._next_tick = 0.0
         self._next_news: float | None = None
         self._aside: list[Delivery] = []
-        self._examiner = examiner
-        self._under_examination: list[Delivery] = []
-        self._examined: SimpleQueue[tuple[Delivery, Submit, Seed | DistrenError]] = SimpleQueue()
+        self._answers = Answers(state, wake, examiner)
+        self._unanswered: dict[int, Delivery] = {}
         self._federation: Federation | None = None
         self._errands: Errands | None = None
         self._again_at, self._change_at, self._trouble = 0.0, 0.0, ""
@@ -125,6 +121,10 @@ class Acting:
 
         self._publishing.count(MARK, counted)
 
+    def close(self) -> None:
+        """End what goes on in threads of its own."""
+        self._turns.collection.close()
+
     def queue_replaced(self, queue: str) -> None:
         """A queue could not be used any more and has been made again, empty. Runs in a link's thread."""
         self._turns.queue_is_new(queue)
@@ -145,6 +145,8 @@ class Acting:
             due.append(self._next_news - steady)
         if self._relay.unsettled:
             due.append(_IDLE)
+        if self._answers.wanted:
+            return 0.0
         if self._aside or steady < self._change_at:
             return max(self._again_at - steady, 0.0)
         return 0.0 if self._turns.wanted else max(min(due), 0.0)
@@ -158,7 +160,8 @@ class Acting:
         again: list[Delivery] = []
         if self._state.steady() >= self._again_at:
             again, self._aside = self._aside, []
-        answered = self._answer_examined()
+        unanswered = list(self._unanswered.values())
+        self._answers.turn()
         for delivery in (*again, *deliveries):
             try:
                 message = decode(delivery.body)
@@ -172,6 +175,7 @@ class Acting:
             self._errands.look()
         if not self._change(batch):
             self._aside += batch.deliveries
+        answered = [delivery for delivery in unanswered if id(delivery) not in self._unanswered]
         self._acknowledge(deliveries, [*again, *answered])
         self._news.take()
         self._next_news = self._news.tell()
@@ -181,7 +185,7 @@ class Acting:
         if not (deliveries or again):
             return
         failpoints.reach("server.acknowledge.before")
-        kept = [*self._aside, *self._under_examination]
+        kept = [*self._aside, *self._unanswered.values()]
         if deliveries and not kept:
             self._consuming.acknowledge(deliveries[-1], multiple=True)
         else:
@@ -261,52 +265,22 @@ class Acting:
             self._turns.fleet_changed(report)
 
     def _request(self, delivery: Delivery, message: Message) -> None:
-        if isinstance(message, Submit) and self._examiner is not None:
-            self._examine(self._examiner, delivery, message)
-            return
-        self._reply(delivery, self.answer(message))
-        failpoints.reach("server.reply.after")
-
-    def _examine(self, examiner: Examiner, delivery: Delivery, message: Submit) -> None:
-        """Have a seed examined; the request is answered in a later turn."""
-
-        def examined(found: Seed | DistrenError) -> None:
-            self._examined.put((delivery, message, found))
-            self._wake()
-
-        self._under_examination.append(delivery)
-        examiner.ask(message.manifest.value(), examined)
-
-    def _answer_examined(self) -> list[Delivery]:
-        """Answer the submissions whose seeds have been examined."""
-        answered = []
-        while not self._examined.empty():
-            delivery, message, found = self._examined.get()
-            self._reply(delivery, self.answer(message, found))
+        def answered(reply: Message) -> None:
+            del self._unanswered[id(delivery)]
+            self._reply(delivery, reply)
             failpoints.reach("server.reply.after")
-            self._under_examination.remove(delivery)
-            answered.append(delivery)
-        return answered
 
-    def answer(self, message: Message, seed: Seed | DistrenError | None = None) -> Message:
-        """The reply to a client or a peer; whatever goes wrong is the reply, in one line.
+        self._unanswered[id(delivery)] = delivery
+        self.ask(message, answered)
 
-        Raises what ends this process: Deposed and DatabaseDamaged.
+    def ask(self, message: Message, reply: Callable[[Message], None]) -> None:
+        """Have a client's or a peer's request answered, now or in a later turn. Raises Deposed."""
 
-        `seed` is what was found out about that of a submission, None where nobody has looked at it yet.
-        """
-        self._turns.wanted = True
-        try:
-            return requests.answer(self._state, message, seed)
-        except (Deposed, DatabaseDamaged):
-            raise
-        except DistrenError as error:
-            return problem(error)
-        except DBAPIError as error:
-            return problem(OutputError(f"the server's database refuses: {error.orig}"))
-        except Exception:
-            log.exception("request failed", extra={"type": message.type})
-            return problem(DistrenError(f"the server failed at {message.type}: its log says why"))
+        def answered(found: Message) -> None:
+            self._turns.wanted = True
+            reply(found)
+
+        self._answers.ask(message, answered)
 
     def _is_for_a_peer(self, delivery: Delivery, message: Message) -> bool:
         """Whether a request was for another server, and has been passed on."""
@@ -343,14 +317,10 @@ class Acting:
         self._publishing.publish(Outgoing(exchange=DEAD, key="unreadable", body=delivery.body))
         self._reply(delivery, problem(error))
 
-    def _rearrange(self, change: Change) -> None:
+    def _rearrange(self, stop: Stop | None) -> None:
         """After a cancel, pause or priority: frames that wait in queues may stand there wrongly."""
-        if change.action in ("cancel", "delete"):
-            ranges = change.frames
-            numbers = (
-                None if ranges is None else [n for first, last, step in ranges for n in range(first, last + 1, step)]
-            )
-            self._broadcast(Stop(job=change.job, frames=numbers))
+        if stop is not None:
+            self._broadcast(stop)
         self._turns.withdraw_queues()
 
     def _broadcast(self, message: Message) -> None:

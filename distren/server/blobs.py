@@ -113,11 +113,8 @@ class BlobDesk:
         """Say which blobs are wanted, and have them pulled."""
         failpoints.reach("server.blob.offer")
         sender = delivery.reply_to or ""
-        missing = []
-        for blob in (wire.value() for wire in offer.blobs):
-            path = self._store.path(blob.digest)
-            if not path.is_file() or path.stat().st_size != blob.size:
-                missing.append(blob)
+        offered = [wire.value() for wire in offer.blobs]
+        missing = [blob for blob in offered if self._store.claim(blob.digest) != blob.size]
         wanted = Wanted(
             missing=[fields.Blob.of(blob) for blob in missing],
             have=[self._store.partial_size(blob.digest) for blob in missing],

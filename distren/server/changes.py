@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Frame
@@ -15,16 +15,19 @@ from distren.domain.progress import Counts, outcome
 from distren.domain.states import FRAME_ENDED, JOB_ENDED, AttemptState, FrameState, JobState
 from distren.errors import NotFound
 from distren.server import consequences
-from distren.server.consequences import Move
+from distren.server.consequences import Kinds, Move
 from distren.storage import attempts as attempt_rows
+from distren.storage import cascades, dependencies, far, identity, mass
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
-from distren.storage import mass
 from distren.storage.attempts import AttemptRecord
+from distren.storage.cascades import Moved
 from distren.storage.frames import Stored
 from distren.storage.jobs import Job
 
 Key = tuple[int, int]
+MANY = 2_000
+"""dependencies from which on the frames that follow are changed by a statement: others would wait for 0.2 s"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ class Changes:
         self._changed_jobs: dict[int, None] = {}
         self._gave_files: set[int] = set()
         self._moved: defaultdict[int, Counter[FrameState]] = defaultdict(Counter)
+        self._parts: list[tuple[int, ColumnElement[bool], bool]] = []
         self._retries: list[float] = []
         self._finished: Counter[str] = Counter()
 
@@ -99,11 +103,20 @@ class Changes:
         self._jobs[job] = replace(record, state=state, ended=ended)
         self._changed_jobs[job] = None
 
-    def _moved_all(self, job: int, before: Mapping[FrameState, int], after: Mapping[FrameState, int | None]) -> None:
+    def _moved_many(
+        self,
+        job: int,
+        part: ColumnElement[bool],
+        before: Mapping[FrameState, int],
+        after: Mapping[FrameState, int | None],
+    ) -> None:
         """Note that many frames of a job were changed in the database itself: how many were in which state, and are.
 
-        None is for the rest. None of these frames has been loaded.
+        None is for the rest. `part` chooses them; none of these frames has been loaded.
         """
+        if not before:
+            return
+        self._parts.append((job, part, FrameState.CANCELLED in after))
         rest = sum(before.values()) - sum(count for count in after.values() if count is not None)
         for state, count in before.items():
             self._moved[job][state] -= count
@@ -138,12 +151,15 @@ class Changes:
         frame_rows.save(self._connection, [self._frames[key] for key in fresh])
         self._written.update((key, self._frames[key]) for key in fresh)
 
-    def settle(self, job: int) -> None:
-        """A new job: what its frames need may have failed long ago."""
-        for page in frame_rows.pages(self._connection, job):
-            keys = [(job, stored.frame.id) for stored in page if stored.frame.state is FrameState.BLOCKED]
-            moves = [Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=False) for key in keys]
-            self._follow_from(moves)
+    def settle(self, job: int, after: int, last: int) -> None:
+        """What blocked frames of a job need may have failed long ago: those with ids above `after`, up to `last`."""
+        self._write_frames()
+        self._follow_from(
+            [
+                Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=self.job(job).needed)
+                for key in dependencies.waiting_in_vain(self._connection, job, after, last)
+            ]
+        )
 
     def _follow(self) -> None:
         """Let the frames that need the changed ones follow, until nothing more changes."""
@@ -153,34 +169,65 @@ class Changes:
             self._follow_from(moves)
 
     def _follow_moved(self) -> None:
-        """Let frames follow those that were changed in the database itself: of other jobs, or that wait in vain now."""
-        for job in list(self._moved):
+        """Let frames of other jobs follow those that were changed in the database itself."""
+        for job, part, broken in self._parts:
+            if not self.job(job).needed:
+                continue
             self._write_frames()
-            broken = self._moved[job][FrameState.CANCELLED] > 0
             states = [FrameState.CANCELLED] if broken else [FrameState.READY, FrameState.BLOCKED]
-            before, after = (
-                (FrameState.READY, FrameState.CANCELLED) if broken else (FrameState.CANCELLED, FrameState.READY)
-            )
+            before, after = FrameState.READY, FrameState.CANCELLED
+            if not broken:
+                before, after = after, before
             moves = [
                 Move(key=key, before=before, after=after, needed=True)
-                for key in mass.needed_elsewhere(self._connection, job, states)
+                for key in mass.needed_elsewhere(self._connection, job, part, states)
             ]
-            if not broken:
-                moves += [
-                    Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=self.job(job).needed)
-                    for key in mass.waiting_in_vain(self._connection, job)
-                ]
             if moves:
                 self._follow_from(moves)
                 self._follow()
 
     def _follow_from(self, moves: list[Move]) -> None:
-        rules = consequences.of(self._connection, moves, self._now)
+        kinds = self._follow_by_statements(Kinds.of(moves))
+        rules = consequences.of(self._connection, moves, kinds, self._now)
         self._load(rules)
         for key, several in rules.items():
             for rule in several:
                 if rule is not frame_rules.revive or self.job(key[0]).state is not JobState.CANCELLED:
                     self._set(self._frames[key].frame, rule(self._frames[key].frame))
+
+    def _follow_by_statements(self, kinds: Kinds) -> Kinds:
+        """Let frames follow where they are very many; what is left is followed frame by frame.
+
+        They must not have been loaded, but for those that wait for what has become done.
+        """
+        connection, loaded = self._connection, [stored for stored in self._frames.values() if stored.needs]
+        if dependencies.are_many(connection, kinds.done, MANY, None):
+            self._cascaded(cascades.release(connection, kinds.done, [_key(one) for one in loaded]))
+            own = dependencies.dependents(connection, kinds.done, [_key(one) for one in loaded])
+            for key, count in own.items():
+                self._set(self._frames[key].frame, frame_rules.need_done(self._frames[key].frame, count))
+            kinds = replace(kinds, done=())
+        if not any(one.frame.state is FrameState.BLOCKED for one in loaded):
+            away = far.every(connection) if kinds.failing else {}
+            if not any(job in away for job, _ in kinds.failing) and dependencies.are_many(
+                connection, kinds.failing, MANY, dependencies.WAITING
+            ):
+                server = identity.stored_name(connection) or ""
+                self._cascaded(cascades.starve(connection, kinds.failing, server, self._now))
+                kinds = replace(kinds, failing={})
+        if not any(one.frame.starved for one in loaded) and dependencies.are_many(
+            connection, kinds.mended, MANY, dependencies.STARVED
+        ):
+            moved = cascades.revive(connection, kinds.mended)
+            self._cascaded(moved)
+            kinds = replace(kinds, mended=())
+            for job in moved:
+                self.settle(job, -1, 2**63 - 1)
+        return kinds
+
+    def _cascaded(self, moved: Moved) -> None:
+        for job, counts in moved.items():
+            self._moved[job].update(counts)
 
     def _moves(self, followed: dict[Key, FrameState]) -> list[Move]:
         """The frames whose state others may have to follow; `followed` holds the states of earlier calls."""
@@ -254,3 +301,7 @@ class Changes:
 
 def _no_job(number: int) -> NotFound:
     return NotFound(f"there is no job {number}: 'distren jobs' lists the jobs")
+
+
+def _key(stored: Stored) -> Key:
+    return stored.frame.job, stored.frame.id

@@ -30,30 +30,45 @@ class Move:
     needed: bool
 
 
-def of(connection: Connection, moves: Collection[Move], now: float) -> Mapping[Key, list[Rule]]:
+@dataclass(frozen=True)
+class Kinds:
+    """What moves mean for the frames that need the moved ones: the moved frames that mean each."""
+
+    done: Collection[Key]
+    failing: Mapping[Key, FrameState]
+    mended: Collection[Key]
+
+    @classmethod
+    def of(cls, moves: Collection[Move]) -> Kinds:
+        needed = [move for move in moves if move.needed]
+        return cls(
+            done={move.key for move in needed if move.after is FrameState.DONE},
+            failing={move.key: move.after for move in needed if move.after in BROKEN},
+            mended={move.key for move in needed if move.before in BROKEN and move.after not in BROKEN},
+        )
+
+
+def of(connection: Connection, moves: Collection[Move], kinds: Kinds, now: float) -> Mapping[Key, list[Rule]]:
     """The rules to apply to other frames (and to these). The moves are in the database already.
 
     What follows from failures and from retries reaches all frames along the way at once, however long the chain is.
+    `kinds` are those of the moves that have not been followed otherwise.
     """
     rules: defaultdict[Key, list[Rule]] = defaultdict(list)
-    needed = [move for move in moves if move.needed]
-    done = {move.key for move in needed if move.after is FrameState.DONE}
-    for key, count in dependencies.dependents(connection, done).items():
+    for key, count in dependencies.dependents(connection, kinds.done).items():
         rules[key].append(partial(frame_rules.need_done, count=count))
-    withdrawn = {move.key for move in needed if move.before is FrameState.DONE}
+    withdrawn = {move.key for move in moves if move.needed and move.before is FrameState.DONE}
     for key, count in dependencies.dependents(connection, withdrawn).items():
         rules[key].append(partial(frame_rules.need_withdrawn, count=count))
-    for key, reason in _starving(connection, moves).items():
+    for key, reason in _starving(connection, moves, kinds.failing).items():
         rules[key].append(partial(frame_rules.starve, reason=reason, now=now))
-    mended = {move.key for move in needed if move.before in BROKEN and move.after not in BROKEN}
-    for key in dependencies.starved_by(connection, mended):
+    for key in dependencies.starved_by(connection, kinds.mended):
         rules[key].append(frame_rules.revive)
     return rules
 
 
-def _starving(connection: Connection, moves: Collection[Move]) -> dict[Key, str]:
+def _starving(connection: Connection, moves: Collection[Move], failing: Mapping[Key, FrameState]) -> dict[Key, str]:
     """The frames that wait in vain, with the reason: a frame that they need has just failed, or has long since."""
-    failing = {move.key: move.after for move in moves if move.needed and move.after in BROKEN}
     blocked = {move.key for move in moves if move.after is FrameState.BLOCKED}
     broken = dependencies.broken(connection, blocked)
     reached = dependencies.waiting_on(connection, {*failing, *broken})

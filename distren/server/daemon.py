@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -81,6 +82,7 @@ class Server:
                                 waterline=Waterline(store.folder),
                                 database=mark,
                                 kills=self._settings.kills,
+                                keep_unused=self._settings.keep_unused * 3_600.0,
                                 limits=self._settings.limits,
                             ),
                         )
@@ -179,11 +181,12 @@ class Server:
         self._inbox = queue.SimpleQueue()
         self._consuming = self._link(f"server {name} (requests, results)")
         self._publishing = self._link(f"server {name} (frames, replies)")
-        examiner = Examiner(self._settings.blobs, state.limits)
+        examiner = Examiner(state.store, state.limits)
         examiner.start()
         stack.callback(examiner.close)
         state.examine = examiner.examine
         acting = Acting(state, self._consuming, self._publishing, wake=self._wake, examiner=examiner)
+        stack.callback(acting.close)
         self._publishing.on_up = acting.connected
         self._acting = acting
         for link in (self._consuming, self._publishing):
@@ -212,7 +215,7 @@ class Server:
             state,
             self._settings,
             self._broker_url,
-            answer=acting.answer,
+            ask=acting.ask,
             wake=lambda: inbox.put(None),
             on_client=errands.bring,
             on_news=errands.tell_news,
@@ -239,6 +242,8 @@ class Server:
             try:
                 with engine.begin() as connection:
                     term = state.waterline.begin(connection, identity.next_term(connection))
+                    if state.waterline.restored:
+                        state.keep_unused = inf  # jobs that came after the copy are named by nobody
                     identity.begin_term(connection, term)
                 identity.fence(engine, term)
                 return

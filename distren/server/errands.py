@@ -15,7 +15,8 @@ from distren.amqp.topology import BLOBS, DEFAULT, NEWS, REQUESTS, SERVER_HEADER,
 from distren.errors import DecodeError, DistrenError, NoAnswer
 from distren.federation.member import Member
 from distren.server import views
-from distren.server.federation import Federation, problem
+from distren.server.answers import problem
+from distren.server.federation import Federation
 from distren.server.handover import Handover
 from distren.server.state import State
 from distren.wire.codec import Message, decode

@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 from distren import errors
 from distren.config import Limits
 from distren.domain.job import Blob
-from distren.errors import DistrenError, JobFileError, OutputError
+from distren.errors import DistrenError, JobFileError, NotFound, OutputError
 from distren.server.intake import Refusal, Seed
+from distren.storage.blobstore import BlobStore
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ OnExamined = Callable[[Seed | DistrenError], None]
 
 
 class Examiner:
-    """Examines seeds in `store`, the folder of a blob store, from `start` to `close`. Any thread may call anything."""
+    """Examines seeds in `store`, from `start` to `close`. Any thread may call anything."""
 
-    def __init__(self, store: Path, limits: Limits) -> None:
+    def __init__(self, store: BlobStore, limits: Limits) -> None:
         self._store, self._limits = store, limits
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,11 +92,18 @@ class Examiner:
         if isinstance(found, Refusal):
             raise errors.by_name(found.error)(found.text)
         assert isinstance(found, Seed)
+        self._claim(found)
         return found
+
+    def _claim(self, seed: Seed) -> None:
+        """What the job is going to name stays in the store. Raises NotFound."""
+        for blob in (seed.manifest, *(file.blob for file in seed.inputs)):
+            if self._store.claim(blob.digest) is None:
+                raise NotFound("a file of the job is not here any more: submit it again")
 
     def _send(self, manifest: Blob, pipe: int) -> None:
         request = {
-            "store": str(self._store),
+            "store": str(self._store.folder),
             "digest": manifest.digest,
             "size": manifest.size,
             "limits": self._limits.model_dump(),

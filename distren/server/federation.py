@@ -6,7 +6,7 @@ Messages come in by the threads of the peers' links; changes are made in the ser
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from distren.federation.envelope import Envelope
 from distren.federation.member import Member
 from distren.federation.peerlink import Identity
 from distren.federation.receiver import After, Handler, Receiver
+from distren.server.answers import problem
 from distren.server.associations import Associations
 from distren.server.blobs import BlobDesk
 from distren.server.greetings import Greetings
@@ -34,7 +35,7 @@ from distren.storage import identity
 from distren.storage import peers as rows
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
-from distren.wire.jobs import FrameNews, JobNews, Problem, ShownJob, Submit, Submitted
+from distren.wire.jobs import FrameNews, JobNews, ShownJob, Submit, Submitted
 from distren.wire.peers import Hello, Peers, Receipt, Watch
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class _Arrived:
 
 
 class Federation:
-    """`answer` replies to a request as the server does for its clients; `wake` asks for a turn; both from outside.
+    """`ask` has a request answered as the server does for its clients; `wake` asks for a turn; both from outside.
 
     `on_client` is given what a peer sends to a client of ours, and `on_news` news of its jobs, in a link's thread.
     """
@@ -63,14 +64,15 @@ class Federation:
         settings: Settings,
         broker_url: str,
         *,
-        answer: Callable[[Message], Message],
+        ask: Callable[[Message, Callable[[Message], None]], None],
         wake: Callable[[], None],
         on_client: Callable[[Member, Delivery], None],
         on_news: Callable[[Member, Delivery], None],
     ) -> None:
         self._state, self._settings, self._broker_url = state, settings, broker_url
-        self._answer, self._wake, self._on_client, self._on_news = answer, wake, on_client, on_news
+        self._ask, self._wake, self._on_client, self._on_news = ask, wake, on_client, on_news
         self._receiver = Receiver()
+        self._submissions: Counter[str] = Counter()
         self._listeners: dict[str, Callable[[str, Any], None]] = {}
         self._members: dict[str, Member] = {}
         self._desks: dict[str, BlobDesk] = {}
@@ -132,8 +134,8 @@ class Federation:
             member.tell(MESSAGES, message)
 
     def check_quota(self, connection: Connection, peer: str) -> None:
-        """Raise Conflict where the peer has as many open jobs here as it may."""
-        open_jobs = rows.open_jobs(connection, peer)
+        """Raise Conflict where the peer has as many jobs here, or on their way, as it may."""
+        open_jobs = rows.open_jobs(connection, peer) + self._submissions[peer]
         if open_jobs >= self._settings.peer_jobs:
             raise Conflict(
                 f"'{peer}' has {open_jobs} open jobs at '{self._state.name}', which takes no more than "
@@ -314,22 +316,31 @@ class Federation:
             listener(one.member.name, message)
 
     def _reply(self, one: _Arrived) -> None:
-        """Answer a request of a peer, as of a client."""
+        """Have a request of a peer answered, as one of a client."""
         try:
             message = decode(one.delivery.body)
             if isinstance(message, Submit):
                 with self._state.engine.begin() as connection:
                     self.check_quota(connection, one.member.name)
         except DistrenError as error:
-            reply: Message = problem(error)
-        else:
-            reply = self._answer(message)
+            self._tell(one, problem(error))
+            return
+        submissions = int(isinstance(message, Submit))
+        self._submissions[one.member.name] += submissions
+
+        def answered(reply: Message) -> None:
+            self._submissions[one.member.name] -= submissions
             if isinstance(reply, Submitted):
                 with self._state.engine.begin() as connection:
                     rows.note_job(connection, one.member.name, reply.job)
             if isinstance(message, Watch) and isinstance(reply, ShownJob):
                 one.member.watch(message, self._state.steady())
-        if one.delivery.reply_to:
+            self._tell(one, reply)
+
+        self._ask(message, answered)
+
+    def _tell(self, one: _Arrived, reply: Message) -> None:
+        if one.delivery.reply_to and self._members.get(one.member.name) is one.member:
             one.member.tell(one.delivery.reply_to, reply, one.delivery.correlation_id)
 
     # -- for people --------------------------------------------------------------------------------------------------
@@ -337,11 +348,6 @@ class Federation:
     def listing(self) -> Peers:
         """All peers as they are."""
         return self._greetings.listing(self.members())
-
-
-def problem(error: DistrenError) -> Problem:
-    """An error as a reply."""
-    return Problem(error=type(error).__name__, text=str(error)[:2_000])
 
 
 def _changed(here: rows.Peer, there: rows.Peer | None) -> bool:

@@ -15,7 +15,7 @@ from distren.errors import DistrenError
 from distren.federation.member import Member
 from distren.jobfile.manifest import read_manifest
 from distren.server import intake
-from distren.server.federation import problem
+from distren.server.answers import problem
 from distren.storage.blobstore import BlobStore
 from distren.wire.codec import LARGEST_MESSAGE, Message
 from distren.wire.jobs import Submit, Submitted

@@ -11,11 +11,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import ColumnElement
+
 from distren.domain import frame as frame_rules
 from distren.domain.frame import Attempt, Frame
 from distren.domain.job import Blob
 from distren.domain.retries import retry_at
-from distren.domain.states import JOB_ENDED, AttemptState, FrameState, JobState, check_job
+from distren.domain.states import ISSUED, JOB_ENDED, AttemptState, FrameState, JobState, check_job
 from distren.errors import Conflict
 from distren.server.changes import Changes
 from distren.storage import attempts as attempt_rows
@@ -27,8 +29,8 @@ from distren.storage.frames import Stored
 from distren.wire.frames import Completed, Failed, Render, Started
 
 Event = Started | Completed | Failed
-_EVERY = 2**31 - 1
-"""frames: no limit"""
+_AT_ONCE = 5_000
+"""frames that are read at a time"""
 
 
 class Lifecycle(Changes):
@@ -185,34 +187,56 @@ class Lifecycle(Changes):
 
     # -- what people ask for -----------------------------------------------------------------------------------------
 
-    def cancel(self, job: int, wanted: Iterable[range] | None) -> None:
-        """Call off a job, or some of its frames; what has ended stays as it is."""
-        if wanted is not None:
-            self._each(job, wanted, lambda frame: frame_rules.cancelled(frame, self._now))
-            return
+    def cancel(self, job: int, wanted: Iterable[range]) -> None:
+        """Call some frames of a job off; what has ended stays as it is."""
+        self._each(job, wanted, self.cancelled)
+
+    def cancelled(self, frame: Frame) -> Frame:
+        """The frame, called off now."""
+        return frame_rules.cancelled(frame, self._now)
+
+    def cancel_many(self, job: int, part: ColumnElement[bool]) -> list[int]:
+        """Call frames off that `part` chooses, by a few statements; those that were issued are returned.
+
+        What follows for the job's own frames is not looked after: all of them are called off, or none needs another.
+        """
+        issued = frame_rows.chosen(self._connection, job, part, ISSUED)
+        self.apply_to(issued, self.cancelled)
+        self._moved_many(job, part, mass.cancel(self._connection, job, part, self._now), {FrameState.CANCELLED: None})
+        return [stored.frame.id for stored in issued]
+
+    def retry_many(self, job: int, part: ColumnElement[bool], states: Collection[FrameState]) -> None:
+        """Open frames again that `part` chooses and that have ended in such a state, by a few statements.
+
+        What follows for the job's own frames is not looked after: `settle` them, unless none needs another.
+        """
+        found, waiting = mass.retry(self._connection, job, part, states)
+        self._moved_many(job, part, found, {FrameState.BLOCKED: waiting, FrameState.READY: None})
+
+    def apply_to(self, several: Iterable[Stored], rule: Callable[[Frame], Frame]) -> None:
+        """Change each of these frames by a rule."""
+        for stored in several:
+            frame = self._frames.setdefault((stored.frame.job, stored.frame.id), stored).frame
+            self._set(frame, rule(frame))
+
+    def end(self, job: int) -> None:
+        """Call the job off; what becomes of its frames is the caller's. Raises Conflict where it has ended."""
         self._set_job(job, check_job(self.job(job).state, JobState.CANCELLED))
-        for stored in frame_rows.of_job(self._connection, job, limit=_EVERY, states=[FrameState.RENDERING]):
-            self._frames.setdefault((job, stored.frame.id), stored)
-            self._set(stored.frame, frame_rules.cancelled(stored.frame, self._now))
-        self._moved_all(job, mass.cancel(self._connection, job, self._now), {FrameState.CANCELLED: None})
+
+    def open(self, job: int) -> None:
+        """Frames of the job are to be rendered again."""
+        if self.job(job).state in JOB_ENDED:
+            self._set_job(job, JobState.ACTIVE)
 
     def call_off(self, job: int) -> None:
         """End a job without looking at its frames: it is being deleted."""
         if self.job(job).state not in JOB_ENDED:
-            self._set_job(job, check_job(self.job(job).state, JobState.CANCELLED))
+            self.end(job)
 
-    def retry(self, job: int, wanted: Iterable[range] | None) -> None:
-        """Render frames again: those named, or all that failed or were called off."""
-        record = self.job(job)
-        if wanted is not None:
-            self._each(job, wanted, frame_rules.retried)
-        else:
-            found, waiting = mass.retry(self._connection, job)
-            if not found:
-                raise Conflict(f"job {job} has no frame that this would change")
-            self._moved_all(job, found, {FrameState.BLOCKED: waiting, FrameState.READY: None})
-        if record.state in JOB_ENDED:
-            self._set_job(job, JobState.ACTIVE)
+    def retry(self, job: int, wanted: Iterable[range]) -> None:
+        """Render some frames of a job again, whatever became of them."""
+        self._each(job, wanted, frame_rules.retried)
+        self.open(job)
 
     def pause(self, job: int) -> None:
         """Keep the job's frames back; those that are rendered now finish."""
@@ -228,16 +252,17 @@ class Lifecycle(Changes):
         self._jobs[job] = replace(self.job(job), priority=priority)
         self._changed_jobs[job] = None
 
-    def _each(self, job: int, wanted: Iterable[range] | None, rule: Callable[[Frame], Frame]) -> None:
-        ranges = None if wanted is None else list(wanted)
-        for page in frame_rows.pages(self._connection, job):
-            for stored in page:
-                if ranges is None or any(stored.frame.id in numbers for numbers in ranges):
-                    self._frames.setdefault((job, stored.frame.id), stored)
-                    self._set(stored.frame, rule(stored.frame))
+    def _each(self, job: int, wanted: Iterable[range], rule: Callable[[Frame], Frame]) -> None:
+        cursor = mass.Cursor(job, wanted, None)
+        while (found := cursor.next(self._connection, _AT_ONCE)) is not None:
+            self.apply_to(frame_rows.chosen(self._connection, job, found[0]), rule)
         if job not in self._changed_jobs and not any(key[0] == job for key in self._before):
-            named = "" if ranges is None else " among those named"
-            raise Conflict(f"job {job} has no frame{named} that this would change")
+            raise nothing_to_change(job, named=True)
+
+
+def nothing_to_change(job: int, *, named: bool) -> Conflict:
+    """The error for a change that would change no frame."""
+    return Conflict(f"job {job} has no frame{' among those named' if named else ''} that this would change")
 
 
 def _used(event: Completed | Failed) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from distren.storage.moves import MoveRecord, MoveState
 from distren.urls import Url
 from distren.wire import fields
 from distren.wire.codec import LARGEST_MESSAGE, Message
+from distren.wire.frames import Stop
 from distren.wire.jobs import Change
 from distren.wire.moves import Move, Moved, Moving, TakenOver, TakeOver
 
@@ -109,7 +110,7 @@ class Moves:
             self._under_way = _under_way(connection)
         if changed is not None:
             failpoints.reach("server.move.begun")
-            self._state.rearrange(Change(job=message.job, action="cancel"))
+            self._state.rearrange(Stop(job=message.job))
             self._note(changed)
         return self._progress(message)
 
@@ -147,7 +148,7 @@ class Moves:
         alone = "only a job that stands alone can be moved"
         if (needed := rows.needed_job(connection, job.id)) is not None:
             raise Conflict(f"job {job.id} needs frames of job {needed}: {alone}")
-        if (needing := dependencies.open_jobs_needing(connection, job.id)) is not None:
+        if (needing := dependencies.open_job_needing(connection, job.id, ())) is not None:
             raise Conflict(f"job {needing} needs frames of job {job.id}: {alone}")
         if (watching := rows.watching_peer(connection, job.id)) is not None:
             raise Conflict(f"frames of '{watching}' need frames of job {job.id}: {alone}")

@@ -103,7 +103,7 @@ class Provisions:
         self._stocked.add(guest.job)
 
     def _bring(self, peer: str, blob: Blob) -> None:
-        if not self._state.store.has(blob.digest):
+        if self._state.store.claim(blob.digest) is None:
             self._federation.fetcher(peer).receiver.fetch(blob.value())
 
 

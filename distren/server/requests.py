@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distren import __version__, failpoints
-from distren.domain.job import Blob
 from distren.domain.states import FRAME_ENDED, FrameState
-from distren.errors import DecodeError, DistrenError, InputError
+from distren.errors import DecodeError, InputError
 from distren.server import deletion, intake, views
 from distren.server.changes import Changed
 from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
+from distren.server.masschange import MassChange
 from distren.storage import attempts as attempt_rows
 from distren.storage import dependencies, far, groups
 from distren.storage import files as file_rows
@@ -24,21 +24,25 @@ from distren.storage.far import FarJob
 from distren.storage.frames import Stored
 from distren.wire import jobs as wire
 from distren.wire.codec import Message
+from distren.wire.frames import Stop
 from distren.wire.moves import Move
 from distren.wire.peers import Watch
 
 if TYPE_CHECKING:
     from distren.server.state import State
 
-Handler = Callable[["State", Any], Message]
+Steps = Generator[None, None, Message]
+"""a long change, a part at a time, each in a transaction of its own; at its end comes the reply"""
+Handler = Callable[["State", Any], Message | Steps]
 
 
-def answer(state: State, message: Message, seed: Seed | DistrenError | None = None) -> Message:
-    """The reply to a request; raises DistrenError, which the caller sends as a Problem."""
+def answer(state: State, message: Message, seed: Seed | None = None) -> Message | Steps:
+    """The reply to a request, or what leads to it; raises DistrenError, which the caller sends as a Problem.
+
+    `seed` is that of a submission, where another process has examined it.
+    """
     if isinstance(message, wire.Submit) and seed is not None:
-        if isinstance(seed, DistrenError):
-            raise seed
-        return record(state, message, seed)
+        return _take_in(state, message, seed)
     if not isinstance(message, Move) and (moved := state.moves.forward(getattr(message, "job", -1))) is not None:
         return moved
     handler = _HANDLERS.get(type(message))
@@ -56,28 +60,33 @@ def _describe(state: State, message: wire.Describe) -> Message:
     )
 
 
-def _submit(state: State, message: wire.Submit) -> Message:
-    """Examine the seed at once, in a process of its own where there is one for that."""
-    manifest = message.manifest.value()
-    return record(state, message, state.examine(manifest) if state.examine else _examined(state, manifest))
+def _submit(state: State, message: wire.Submit) -> Steps:
+    """Examine the seed here and now: only where no other process does."""
+    return _take_in(state, message, intake.read_seed(state.store, message.manifest.value(), state.limits))
 
 
-def _examined(state: State, manifest: Blob) -> Seed:
-    return intake.read_seed(state.store, manifest, state.limits)
-
-
-def record(state: State, message: wire.Submit, seed: Seed) -> Message:
-    """The reply to a submission whose seed has been examined; raises as `answer` does."""
+def _take_in(state: State, message: wire.Submit, seed: Seed) -> Steps:
+    """Take a job in whose seed has been examined."""
     intake.check_renderers(seed.spec, state.fleet, state.steady())
-    with state.engine.begin() as connection:
-        job, frames = intake.record(connection, message, seed, state.now(), state.lending.resolve)
-        record = job_rows.by_id(connection, job)
-        state.waterline.note(job)
-        failpoints.reach("server.request.commit.before")
-    failpoints.reach("server.request.commit.after")
+    taking = intake.Taking(message.key, seed, state.now(), state.lending.resolve)
+    done = False
+    try:
+        while not done:
+            with state.engine.begin() as connection:
+                done = taking.part(connection)
+                record = job_rows.by_id(connection, taking.job) if done else None
+                state.waterline.note(taking.job)
+                failpoints.reach("server.request.commit.before")
+            failpoints.reach("server.request.commit.after")
+            if not done:
+                state.arriving.add(taking.job)
+                yield
+    finally:
+        state.arriving.discard(taking.job)
+        state.sweeping = state.sweeping or not done
     if record is not None:
         state.changed.append(Changed(jobs=[record]))
-    return wire.Submitted(server=state.name, job=job, frames=frames)
+    return wire.Submitted(server=state.name, job=taking.job, frames=taking.frames)
 
 
 def _list_jobs(state: State, message: wire.ListJobs) -> Message:
@@ -169,17 +178,14 @@ def _release_worker(state: State, message: wire.ReleaseWorker) -> Message:
     return wire.Workers(workers=[one for one in listed.workers if one.worker == message.worker])
 
 
-def _change(state: State, message: wire.Change) -> Message:
-    ranges = None if message.frames is None else [range(first, last + 1, step) for first, last, step in message.frames]
+def _change(state: State, message: wire.Change) -> Message | Steps:
+    if message.action in ("cancel", "retry"):
+        return _change_many(state, message)
     with state.engine.begin() as connection:
         lifecycle = Lifecycle(connection, state.now())
         lifecycle.shown_job(message.job)
         state.moves.check_change(connection, message)
         match message.action:
-            case "cancel":
-                lifecycle.cancel(message.job, ranges)
-            case "retry":
-                lifecycle.retry(message.job, ranges)
             case "pause":
                 lifecycle.pause(message.job)
             case "resume":
@@ -189,13 +195,41 @@ def _change(state: State, message: wire.Change) -> Message:
                     raise InputError("a change of priority names the new priority, 0 to 100")
                 lifecycle.set_priority(message.job, message.priority)
             case "delete":
-                deletion.delete(connection, lifecycle, message.job, force=message.force, now=state.now())
+                deletion.delete(
+                    connection,
+                    lifecycle,
+                    message.job,
+                    force=message.force,
+                    now=state.now(),
+                    arriving=state.arriving,
+                )
                 state.sweeping = True
         changed = lifecycle.save()
         job = lifecycle.job(message.job)
     state.changed.append(changed)
-    if message.action in ("cancel", "pause", "priority", "delete"):
-        state.rearrange(message)
+    if message.action in ("pause", "priority", "delete"):
+        state.rearrange(Stop(job=message.job) if message.action == "delete" else None)
+    return wire.ShownJob(server=state.name, job=state.job_info(job))
+
+
+def _change_many(state: State, message: wire.Change) -> Steps:
+    assert message.action in ("cancel", "retry")
+    ranges = None if message.frames is None else [range(first, last + 1, step) for first, last, step in message.frames]
+    change = MassChange(message.job, message.action, ranges)
+    done = False
+    while not done:
+        with state.engine.begin() as connection:
+            lifecycle = Lifecycle(connection, state.now())
+            lifecycle.shown_job(message.job)
+            state.moves.check_change(connection, message)
+            done = change.part(connection, lifecycle)
+            changed = lifecycle.save()
+            job = lifecycle.job(message.job)
+        state.changed.append(changed)
+        if (stop := change.stop()) is not None:
+            state.rearrange(stop)
+        if not done:
+            yield
     return wire.ShownJob(server=state.name, job=state.job_info(job))
 
 

@@ -15,7 +15,7 @@ def store_result(store: BlobStore, event: Completed) -> Failed | None:
     """
     tarball, blob = event.tarball, event.result
     if tarball is None:
-        return None if store.has(blob.digest) else as_failed(event, "its frame tarball never arrived")
+        return None if store.claim(blob.digest) is not None else as_failed(event, "its frame tarball never arrived")
     if (reason := check_bytes(event)) is not None:
         return as_failed(event, reason)
     store.put(tarball)

@@ -25,7 +25,7 @@ from distren.storage import frames as frame_rows
 from distren.storage.blobstore import BlobStore
 from distren.storage.jobs import Job
 from distren.wire.codec import Message
-from distren.wire.frames import Progress
+from distren.wire.frames import Progress, Stop
 from distren.wire.jobs import Change, JobInfo
 from distren.wire.moves import Move
 
@@ -67,9 +67,10 @@ class State:
     """`now` is the wall clock, `steady` one that never jumps; both in seconds.
 
     `database` is the mark of the database (storage/identity.py), `kills` how many workers a frame may end before it
-    fails. `changed` collects what transactions changed until it
-    is told to listeners; `rearrange` is called after a change that makes frames in queues stand there wrongly; `opened`
-    is the steady time of the start; `sweeping`: something may be left of deleted jobs.
+    fails. `changed` collects what transactions changed until it is told to listeners; `rearrange` is called after a
+    change that makes frames in queues stand there wrongly, with what workers have to stop; `opened` is the steady time
+    of the start; `sweeping`: something may be left of deleted jobs; `arriving`: the jobs that are being written;
+    `keep_unused`: seconds that blobs stay which no job names.
     """
 
     name: str
@@ -80,7 +81,8 @@ class State:
     limits: Limits = field(default_factory=Limits)
     examine: Callable[[Blob], Seed] | None = None
     kills: int = 3
-    rearrange: Callable[[Change], None] = lambda _: None
+    keep_unused: float = 86_400.0
+    rearrange: Callable[[Stop | None], None] = lambda _: None
     ward: Ward = field(init=False)
     fleet: Fleet = field(default_factory=Fleet)
     rates: Rates = field(default_factory=Rates)
@@ -92,6 +94,7 @@ class State:
     lending: Lending = field(default_factory=Alone)
     moves: Moves = field(default_factory=AtHome)
     sweeping: bool = True
+    arriving: set[int] = field(default_factory=set)
 
     def job_info(self, job: Job) -> JobInfo:
         """The job as a client sees it."""

@@ -16,8 +16,9 @@ from distren.domain.lending import peer_of
 from distren.domain.poison import STOPPED
 from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
-from distren.server import deletion, dispatch
+from distren.server import deletion, dispatch, unwanted
 from distren.server.changes import Changed
+from distren.server.collection import Collection
 from distren.server.fleet import ENDED, SILENT_AFTER
 from distren.server.judge import Judge
 from distren.server.lifecycle import Event, Lifecycle
@@ -31,7 +32,7 @@ from distren.storage import outbox
 from distren.storage import workers as worker_rows
 from distren.storage.workers import WorkerRecord
 from distren.wire.codec import Message
-from distren.wire.frames import Render, Report
+from distren.wire.frames import Render, Report, Stop
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Turns:
         self._state, self._relay, self._link = state, relay, link
         self._reconciler = Reconciler(state.name, state.fleet)
         self._repair = Repair()
+        self.collection = Collection(state.store, state.keep_unused, state.steady(), state.now)
         self._retries: list[float] = []
         self._unsaved: dict[str, Report] = {}
         self._ended: set[str] = set()
@@ -114,8 +116,7 @@ class Turns:
             withdrawn = withdrawing.save()
             mending = Lifecycle(connection, now)
             self._requeue_stopped(connection, mending)
-            if tick:
-                self._reconciler.check(mending, frame_rows.issued(connection), now=now, steady=steady)
+            stops = self._reconcile(connection, mending, now, steady) if tick else []
             mended = mending.save()
             if self._repair.is_due(steady):
                 self._repair.run(connection, now, steady)
@@ -132,23 +133,34 @@ class Turns:
             self._save_workers(connection, tick=tick)
             self.ward.save(connection)
             if state.sweeping:
-                state.sweeping = deletion.remove_some(connection)
+                state.sweeping = deletion.remove_some(connection, state.arriving)
+                if state.sweeping:
+                    self.collection.hasten(steady)
+            collecting = self.collection.turn(connection, steady)
             failpoints.reach("server.commit.before")
         failpoints.reach("server.commit.after")
         for queue in emptied:
             self._link.purge(queue)
         self._relay.send(owed)
+        for stop in stops:
+            self._broadcast(stop)
         self._offset = offset
         if lost:
             self._broker_lost = False
         self._replaced -= replaced
-        self.wanted = self._broker_lost or bool(self._replaced) or state.sweeping
+        self.wanted = self._broker_lost or bool(self._replaced) or state.sweeping or collecting
         self._committed([applied, withdrawn, mended, issued], now)
         state.lending.committed()
         for changed in followed:
             self.note(changed)
         if tick:
             self._count_queues()
+
+    def _reconcile(self, connection: Connection, lifecycle: Lifecycle, now: float, steady: float) -> list[Stop]:
+        """Take back what is issued and nobody holds; what to tell workers of what they hold and nobody wants."""
+        issued = frame_rows.issued(connection)
+        self._reconciler.check(lifecycle, issued, now=now, steady=steady)
+        return unwanted.stops(connection, self._state.fleet.alive(steady), issued)
 
     def _requeue_stopped(self, connection: Connection, lifecycle: Lifecycle) -> None:
         """Workers that have ended in good order gave their frames back, which says nothing against the frames."""

@@ -25,6 +25,8 @@ class Waterline:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "waterline"
         self._term = self._job = 0
+        self.restored = False
+        """whether the database was found to be an older copy when this term began"""
 
     def begin(self, connection: Connection, term: int) -> int:
         """The term that begins, given the number that the database would give it.
@@ -35,7 +37,8 @@ class Waterline:
         """
         known, last = self._read(), job_rows.last_number(connection)
         before, highest = known.get("term", 0), known.get("job", 0)
-        if before >= term or highest > last + 1:
+        self.restored = before >= term or highest > last + 1
+        if self.restored:
             log.warning(
                 "the database is an older copy: jobs that came after it are unknown, and new ones get numbers from %d",
                 highest + 1,

@@ -5,6 +5,9 @@
 
 Several processes may share a folder. Whoever receives a blob holds a lock (flock) on its partial file; whoever waits
 for that lock finds the blob stored when it gets it.
+
+A blob's time of change says when somebody last wanted it here: it was stored, offered again, or is about to be named by
+a job. `remove` takes away what nobody has wanted for long; a lock on the folder keeps the two apart.
 """
 
 from __future__ import annotations
@@ -69,6 +72,39 @@ class BlobStore:
         except FileNotFoundError:
             return None
 
+    def claim(self, digest: str) -> int | None:
+        """The bytes of a blob that somebody is about to name, so that it stays for now; None where it is not stored."""
+        with self._lock(fcntl.LOCK_SH), suppress(FileNotFoundError):
+            os.utime(self.path(digest))
+            return self.path(digest).stat().st_size
+        return None
+
+    def unclaimed(self, before: float) -> Iterator[str]:
+        """The digests of the blobs that nobody has wanted since then (seconds since 1970)."""
+        for folder in self.folder.iterdir():
+            if len(folder.name) == 2:
+                with os.scandir(folder) as entries:
+                    yield from (entry.name for entry in entries if entry.stat().st_mtime < before)
+
+    def remove(self, digest: str, before: float) -> int:
+        """Remove a blob unless somebody has wanted it since then; the bytes that it had, 0 where it stays."""
+        path = self.path(digest)
+        with self._lock(fcntl.LOCK_EX), suppress(FileNotFoundError):
+            found = path.stat()
+            if found.st_mtime < before:
+                path.unlink()
+                return found.st_size
+        return 0
+
+    @contextmanager
+    def _lock(self, kind: int) -> Iterator[None]:
+        handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, kind)
+            yield
+        finally:
+            os.close(handle)
+
     def partial_size(self, digest: str) -> int:
         """How many bytes of a blob that is under way have arrived; 0 for any other."""
         try:
@@ -84,7 +120,7 @@ class BlobStore:
     def put(self, data: bytes) -> Blob:
         """Store bytes that are in memory."""
         blob = Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data))
-        if not self.has(blob.digest):
+        if self.claim(blob.digest) is None:
             with _disk_errors(self.folder), self._scratch() as (scratch, handle):
                 _write_all(handle, data)
                 self._settle(scratch, handle, blob.digest)
@@ -102,7 +138,7 @@ class BlobStore:
         """
         path = self._partials / _checked(blob.digest)
         size, grown = -1, time.monotonic()
-        while not self.has(blob.digest):
+        while self.claim(blob.digest) is None:
             with _disk_errors(self.folder):
                 handle = _locked(path)
             if handle is None:
@@ -152,7 +188,7 @@ class BlobStore:
         with path.open("rb", buffering=0) as source:
             digest = hashlib.file_digest(source, "sha256").hexdigest()
             blob = Blob(digest=digest, size=source.tell())
-            if self.has(digest):
+            if self.claim(digest) is not None:
                 path.unlink()
                 return blob
             try:
@@ -170,6 +206,7 @@ class BlobStore:
         """Give verified bytes their name."""
         place = self.path(digest)
         os.fchmod(handle, 0o444)
+        os.utime(handle)  # it may have lain elsewhere for long
         if self.durable:
             os.fsync(handle)
         try:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, and_, case, exists, func, or_, select, update
+from sqlalchemy import CTE, ColumnElement, Connection, and_, case, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from distren.domain.job import Blob
@@ -16,62 +16,64 @@ from distren.errors import NotFound
 from distren.storage.tables import dependencies, frames, jobs
 
 Key = tuple[int, int]
-_ROWS = 10_000
 _AT_ONCE = 5_000  # well below the number of parameters that a statement may have
 BROKEN = (FrameState.FAILED, FrameState.CANCELLED)
 _needed = frames.alias("needed")
 _IS_NEEDED = and_(_needed.c.job == dependencies.c.of_job, _needed.c.id == dependencies.c.of_frame)
 
 
-def add(connection: Connection, job: int, rules: Iterable[Needs]) -> int:
-    """Write what the frames of a new job need; frames that have to wait become blocked. Returns how many these are.
+def prepare(connection: Connection, job: int, rules: Iterable[Needs]) -> None:
+    """Before the needs of a new job are written: what becomes of the frames that it needs is followed from now on.
 
-    Raises NotFound where a frame that is needed is not there. A job can not need a later one, so jobs form no cycle.
+    Raises NotFound where there is no such job. A job can not need a later one, so jobs form no cycle.
     """
+    of_jobs = {rule.job for rule in rules}
+    for of_job in of_jobs:
+        if of_job is not None and (of_job >= job or _is_deleted(connection, of_job)):
+            raise NotFound(f"a frame needs frames of job {of_job}, but there is no job {of_job}")
+    connection.execute(
+        update(jobs).where(jobs.c.id.in_([job if of_job is None else of_job for of_job in of_jobs])).values(needed=1)
+    )
+
+
+def rows(job: int, rule: Needs) -> Iterator[dict[str, int]]:
+    """The rows that a rule of a job stands for."""
+    of_job = job if rule.job is None else rule.job
+    return ({"job": job, "frame": frame, "of_job": of_job, "of_frame": needed} for frame, needed in rule)
+
+
+def add(connection: Connection, part: Sequence[dict[str, int]]) -> None:
+    """Write rows; those that are there already stay."""
     insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
-    statement = insert(dependencies).on_conflict_do_nothing()
-    for rule in rules:
-        of_job = job if rule.job is None else rule.job
-        if rule.job is not None and (rule.job >= job or _is_deleted(connection, rule.job)):
-            raise NotFound(f"a frame needs frames of job {rule.job}, but there is no job {rule.job}")
-        rows = ({"job": job, "frame": frame, "of_job": of_job, "of_frame": needed} for frame, needed in rule)
-        for part in _batches(rows):
-            connection.execute(statement, part)
-    _check_there(connection, job)
-    _count(connection, job)
-    used = select(dependencies.c.of_job).where(dependencies.c.job == job)
-    connection.execute(update(jobs).where(jobs.c.id.in_(used)).values(needed=1))
-    blocked = select(func.count()).where(frames.c.job == job, frames.c.state == FrameState.BLOCKED)
-    return connection.execute(blocked).scalar_one()
+    connection.execute(insert(dependencies).on_conflict_do_nothing(), part)
+
+
+def page(connection: Connection, job: int, after: int, most: int) -> int | None:
+    """The last of the frames above `after` that need about `most` frames together; None where none needs any."""
+    of_job = select(dependencies.c.frame).where(dependencies.c.job == job, dependencies.c.frame > after)
+    some = of_job.order_by(dependencies.c.frame).limit(most).subquery()
+    last: int | None = connection.execute(select(func.max(some.c.frame))).scalar()
+    return last
 
 
 def _is_deleted(connection: Connection, job: int) -> bool:
     return connection.execute(select(jobs.c.deleted).where(jobs.c.id == job)).scalar() is not None
 
 
-def open_jobs_needing(connection: Connection, job: int) -> int | None:
-    """A job that has not ended, and that needs frames of this one; None where there is none."""
+def open_job_needing(connection: Connection, job: int, arriving: Collection[int]) -> int | None:
+    """A job that has not ended, or is one of those `arriving`, and needs frames of this one; None where none does."""
     needing = select(dependencies.c.job).where(dependencies.c.of_job == job, dependencies.c.job != job).distinct()
-    query = select(jobs.c.id).where(jobs.c.id.in_(needing), jobs.c.state.not_in(JOB_ENDED), jobs.c.deleted.is_(None))
+    is_open = and_(jobs.c.state.not_in(JOB_ENDED), jobs.c.deleted.is_(None))
+    query = select(jobs.c.id).where(jobs.c.id.in_(needing), or_(is_open, jobs.c.id.in_(arriving)))
     number: int | None = connection.execute(query.order_by(jobs.c.id).limit(1)).scalar()
     return number
 
 
-def _batches(rows: Iterator[dict[str, int]]) -> Iterator[list[dict[str, int]]]:
-    part: list[dict[str, int]] = []
-    for row in rows:
-        part.append(row)
-        if len(part) == _ROWS:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _check_there(connection: Connection, job: int) -> None:
+def check_there(connection: Connection, job: int, after: int, last: int) -> None:
+    """Raise NotFound where one of these frames, above `after` and up to `last`, needs one that is not there."""
     query = (
         select(dependencies.c.frame, dependencies.c.of_job, dependencies.c.of_frame)
-        .where(dependencies.c.job == job, ~exists().where(_IS_NEEDED))
+        .where(*_within(job, after, last), ~exists().where(_IS_NEEDED))
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
@@ -81,13 +83,13 @@ def _check_there(connection: Connection, job: int) -> None:
         )
 
 
-def _count(connection: Connection, job: int) -> None:
-    """Set what each frame needs and waits for, and block those that wait."""
+def count(connection: Connection, job: int, after: int, last: int) -> None:
+    """Set what each of these frames needs and waits for, and block those that wait."""
     waiting = case((_needed.c.state == FrameState.DONE, 0), else_=1)
     counted = (
         select(dependencies.c.frame, func.count().label("needs"), func.sum(waiting).label("waits_for"))
         .join(_needed, _IS_NEEDED)
-        .where(dependencies.c.job == job)
+        .where(*_within(job, after, last))
         .group_by(dependencies.c.frame)
         .subquery()
     )
@@ -102,10 +104,29 @@ def _count(connection: Connection, job: int) -> None:
     )
 
 
-def dependents(connection: Connection, keys: Collection[Key]) -> dict[Key, int]:
-    """The frames that need any of these, each with how many of them it needs."""
+def waiting_in_vain(connection: Connection, job: int, after: int, last: int) -> list[Key]:
+    """Those of these frames that are blocked, and need a frame which has failed, was called off, or is gone."""
+    query = (
+        select(dependencies.c.frame)
+        .join(frames, (frames.c.job == dependencies.c.job) & (frames.c.id == dependencies.c.frame))
+        .outerjoin(_needed, _IS_NEEDED)
+        .where(*_within(job, after, last), frames.c.state == FrameState.BLOCKED)
+        .where(_needed.c.state.in_(BROKEN) | _needed.c.id.is_(None))
+        .distinct()
+    )
+    return [(job, frame) for frame in connection.execute(query).scalars()]
+
+
+def _within(job: int, after: int, last: int) -> tuple[ColumnElement[bool], ...]:
+    return dependencies.c.job == job, dependencies.c.frame > after, dependencies.c.frame <= last
+
+
+def dependents(connection: Connection, keys: Collection[Key], among: Collection[Key] | None = None) -> dict[Key, int]:
+    """The frames that need any of these, each with how many of them it needs; those `among` some, where given."""
     found: defaultdict[Key, int] = defaultdict(int)
     for chosen in _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame):
+        if among is not None:
+            chosen = and_(chosen, tuple_(dependencies.c.job, dependencies.c.frame).in_(among))
         query = select(dependencies.c.job, dependencies.c.frame, func.count()).where(chosen)
         for job, frame, count in connection.execute(query.group_by(dependencies.c.job, dependencies.c.frame)):
             found[job, frame] += count
@@ -114,32 +135,54 @@ def dependents(connection: Connection, keys: Collection[Key]) -> dict[Key, int]:
 
 def waiting_on(connection: Connection, keys: Collection[Key]) -> dict[Key, Key]:
     """The blocked frames that need any of these, directly or through other blocked ones, each with a frame it needs."""
-    return _reached(connection, keys, frames.c.state == FrameState.BLOCKED)
+    return _reached(connection, keys, WAITING)
 
 
 def starved_by(connection: Connection, keys: Collection[Key]) -> dict[Key, Key]:
     """The frames that have failed for want of any of these, directly or not, each with a frame it needs."""
-    return _reached(connection, keys, and_(frames.c.state == FrameState.FAILED, frames.c.starved == 1))
+    return _reached(connection, keys, STARVED)
+
+
+WAITING = frames.c.state == FrameState.BLOCKED
+STARVED = and_(frames.c.state == FrameState.FAILED, frames.c.starved == 1)
+"""which frames a walk passes, from those that are needed to those that need them"""
+
+
+def are_many(connection: Connection, keys: Collection[Key], most: int, passing: ColumnElement[bool] | None) -> bool:
+    """Whether `most` dependencies or more lead on from these frames: directly, or through `passing` ones."""
+    found = 0
+    for chosen in _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame):
+        way = select(dependencies.c.job).where(chosen) if passing is None else select(walk(chosen, passing).c.job)
+        found += connection.execute(select(func.count()).select_from(way.limit(most).subquery())).scalar_one()
+        if found >= most:
+            return True
+    return False
+
+
+def ways(keys: Collection[Key]) -> Iterator[ColumnElement[bool]]:
+    """Conditions that choose the dependencies on these frames, a part of them each."""
+    return _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame)
 
 
 def _reached(connection: Connection, keys: Collection[Key], passing: ColumnElement[bool]) -> dict[Key, Key]:
     """Walk from these frames to those that need them, as far as frames are `passing`."""
     found: dict[Key, Key] = {}
     for chosen in _chosen(keys, dependencies.c.of_job, dependencies.c.of_frame):
-        for job, frame, of_job, of_frame in connection.execute(select(_walk(chosen, passing))):
+        for job, frame, of_job, of_frame in connection.execute(select(walk(chosen, passing))):
             found.setdefault((job, frame), (of_job, of_frame))
     return found
 
 
-def _walk(chosen: ColumnElement[bool], passing: ColumnElement[bool]) -> CTE:
+def walk(chosen: ColumnElement[bool], passing: ColumnElement[bool]) -> CTE:
+    """The dependencies that lead on from those chosen, all of them of frames that are `passing`."""
     columns = (dependencies.c.job, dependencies.c.frame, dependencies.c.of_job, dependencies.c.of_frame)
     is_dependent = and_(frames.c.job == dependencies.c.job, frames.c.id == dependencies.c.frame)
-    walk = select(*columns).join(frames, is_dependent).where(chosen, passing).cte("walk", recursive=True)
-    further = select(*columns).select_from(walk)
+    found = select(*columns).join(frames, is_dependent).where(chosen, passing).cte("walk", recursive=True)
+    further = select(*columns).select_from(found)
     further = further.join(
-        dependencies, and_(dependencies.c.of_job == walk.c.job, dependencies.c.of_frame == walk.c.frame)
+        dependencies, and_(dependencies.c.of_job == found.c.job, dependencies.c.of_frame == found.c.frame)
     )
-    return walk.union(further.join(frames, is_dependent).where(passing))
+    return found.union(further.join(frames, is_dependent).where(passing))
 
 
 def broken(connection: Connection, keys: Collection[Key]) -> dict[Key, tuple[Key, FrameState]]:

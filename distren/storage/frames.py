@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    ColumnElement,
-    Connection,
-    Row,
-    bindparam,
-    func,
-    literal,
-    literal_column,
-    select,
-    true,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, literal_column, select, update
 
 from distren.domain.frame import Frame
-from distren.domain.job import Blob, JobSpec
+from distren.domain.job import Blob
 from distren.domain.states import ISSUED, FrameState
-from distren.renderers.work import capability_of, lanes_of
 from distren.storage.tables import frames
 
 # A literal: SQLite does not use its index of ready frames for a parameter.
 _READY: ColumnElement[str] = literal_column("'ready'")
-_ROWS = 10_000
-_LONG = 100
-"""ids of a range that the database counts out itself"""
-_FRESH = {"state": FrameState.READY, "issue": 0, "failures": 0, "attempts": 0, "not_before": 0.0}
 _AT_ONCE = 5_000  # well below the number of parameters that a statement may have
 
 _UPDATE = (
@@ -84,50 +66,6 @@ class Stored:
         """The same frame, changed. Written out: `replace` takes longer, and every change of a frame comes by here."""
         attempts = self.attempts if attempts is None else attempts
         return Stored(frame=frame, attempts=attempts, needs=self.needs, group=self.group, lane=self.lane)
-
-
-def add(connection: Connection, job: int, spec: JobSpec) -> int:
-    """Write the frames of a new job, all of them ready; returns how many they are.
-
-    An id that is named twice counts once, and belongs to the group that names it.
-    """
-    lanes = {name: lane for lane, name in enumerate(lanes_of(spec))}
-    for number, group in enumerate(spec.groups):
-        lane = lanes[capability_of(group.over(spec.work))]
-        _add_ranges(connection, group.frames.ranges, {"job": job, "group": number, "lane": lane})
-    _add_ranges(connection, spec.frames.ranges, {"job": job, "group": None, "lane": 0})
-    every = spec.every
-    if every.is_disjoint:
-        return len(every)
-    return connection.execute(select(func.count()).where(frames.c.job == job)).scalar_one()
-
-
-def _add_ranges(connection: Connection, ranges: Iterable[range], about: Mapping[str, int | None]) -> None:
-    """Write frames that are not there yet; long ranges are counted out by the database itself."""
-    fresh = {**_FRESH, **about}
-    names = sorted(fresh)
-    alone: list[dict[str, Any]] = []
-    insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
-    for ids in ranges:
-        if len(ids) < _LONG:
-            alone += [{**fresh, "id": number} for number in ids]
-            if len(alone) >= _ROWS:
-                connection.execute(insert(frames).on_conflict_do_nothing(), alone)
-                alone = []
-            continue
-        counted = _counted(ids)
-        # "where true": without it, SQLite takes ON CONFLICT for the condition of a join
-        values = select(*(literal(fresh[name], frames.c[name].type) for name in names), counted.c.id)
-        statement = insert(frames).from_select([*names, "id"], values.where(true())).on_conflict_do_nothing()
-        connection.execute(statement)
-    if alone:
-        connection.execute(insert(frames).on_conflict_do_nothing(), alone)
-
-
-def _counted(ids: range) -> CTE:
-    """The ids of a range, counted out."""
-    numbers = select(literal(ids[0], frames.c.id.type).label("id")).cte("numbers", recursive=True)
-    return numbers.union_all(select(numbers.c.id + ids.step).where(numbers.c.id + ids.step <= ids[-1]))
 
 
 def load(connection: Connection, keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Stored]:
@@ -216,12 +154,14 @@ def of_job(
     return [_stored(row) for row in connection.execute(query)]
 
 
-def pages(connection: Connection, job: int) -> Iterator[list[Stored]]:
-    """All frames of a job by id, a page at a time."""
-    after = -1
-    while page := of_job(connection, job, after=after, limit=_AT_ONCE):
-        yield page
-        after = page[-1].frame.id
+def chosen(
+    connection: Connection, job: int, part: ColumnElement[bool], states: Collection[str] | None = None
+) -> list[Stored]:
+    """The frames of a job that `part`, a condition on their table, chooses, locked for the rest of the transaction."""
+    query = select(frames).where(frames.c.job == job, part)
+    if states is not None:
+        query = query.where(frames.c.state.in_(states))
+    return [_stored(row) for row in connection.execute(query.order_by(frames.c.id).with_for_update())]
 
 
 def _stored(row: Row[Any]) -> Stored:

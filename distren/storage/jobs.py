@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, text, update
+from sqlalchemy import Connection, Row, select, text, update
 
 from distren.domain.groups import Work
-from distren.domain.job import Blob, InputFile, JobSpec
+from distren.domain.job import Blob
 from distren.domain.progress import Counts
 from distren.domain.states import JOB_ENDED, FrameState, JobState
-from distren.renderers.work import lanes_of
-from distren.storage import dependencies, groups
-from distren.storage import frames as frame_rows
-from distren.storage.tables import far_jobs, files, guests, jobs
-
-_ROWS = 10_000
+from distren.storage import groups
+from distren.storage.tables import far_jobs, guests, jobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,69 +53,6 @@ class Job:
     def renderer(self) -> str:
         """The renderer of the frames that name no other one."""
         return self.work.renderer
-
-
-def add(
-    connection: Connection, spec: JobSpec, *, key: str, manifest: Blob, inputs: Iterable[InputFile], now: float
-) -> int:
-    """Write a job with its files and frames, ready or blocked; returns its id.
-
-    Raises NotFound where a frame needs one that is not there.
-    """
-    animation, silence = spec.animation, spec.limits.silence
-    result = connection.execute(
-        insert(jobs).values(
-            key=key,
-            name=spec.name,
-            renderer=spec.renderer,
-            pool=spec.pool,
-            priority=spec.priority,
-            state=JobState.ACTIVE,
-            width=spec.width,
-            height=spec.height,
-            first=animation.first,
-            last=animation.last,
-            settings=dict(spec.settings),
-            content=list(spec.content),
-            outputs=groups.outputs_written(spec.outputs),
-            lanes=[] if (lanes := lanes_of(spec)) == (spec.renderer,) else list(lanes),
-            time_limit=spec.limits.time.total_seconds(),
-            silence_limit=None if silence is None else silence.total_seconds(),
-            memory_limit=spec.limits.memory,
-            output_limit=spec.limits.output,
-            attempts=spec.limits.attempts,
-            manifest=manifest.digest,
-            manifest_size=manifest.size,
-            counts={},
-            created=now,
-        )
-    )
-    assert result.inserted_primary_key is not None
-    job: int = result.inserted_primary_key[0]
-    count = _add_files(connection, job, inputs)
-    total = frame_rows.add(connection, job, spec)
-    groups.add(connection, job, spec.groups)
-    blocked = dependencies.add(connection, job, spec.needs) if spec.needs else 0
-    counts = Counts({FrameState.READY: total - blocked, FrameState.BLOCKED: blocked})
-    set_counts(connection, job, counts, next_file=count + 1)  # the id after the inputs is the bundle's
-    return job
-
-
-def _add_files(connection: Connection, job: int, inputs: Iterable[InputFile]) -> int:
-    rows = [
-        {
-            "job": job,
-            "id": number,
-            "kind": "input",
-            "path": file.path,
-            "digest": file.blob.digest,
-            "size": file.blob.size,
-        }
-        for number, file in enumerate(inputs)
-    ]
-    for start in range(0, len(rows), _ROWS):
-        connection.execute(insert(files), rows[start : start + _ROWS])
-    return len(rows)
 
 
 def by_id(connection: Connection, job: int) -> Job | None:

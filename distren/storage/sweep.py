@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, delete, func, select
 
 from distren.storage.tables import attempts, dependencies, frames, jobs
 
 
-def deleted_job(connection: Connection) -> int | None:
-    """A job that has been deleted, and whose rows are still there."""
-    job: int | None = connection.execute(
-        select(jobs.c.id).where(jobs.c.deleted.is_not(None)).order_by(jobs.c.id).limit(1)
-    ).scalar()
+def deleted_job(connection: Connection, but: Collection[int]) -> int | None:
+    """A job that has been deleted, and whose rows are still there; none of `but`."""
+    query = select(jobs.c.id).where(jobs.c.deleted.is_not(None), jobs.c.id.not_in(but))
+    job: int | None = connection.execute(query.order_by(jobs.c.id).limit(1)).scalar()
     return job
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import os
+import stat
 import zlib
 from typing import BinaryIO, Protocol, cast
 
@@ -17,6 +19,8 @@ _READ = 64 * 2**10
 _WINDOW = 128 * 2**20
 """bytes; the most that a decompressor may use (xz -9 needs 65 MiB, zstd --ultra -22 needs 128 MiB)"""
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
+PACKED = tuple(magic for magic, _ in _MAGIC)
+"""how compressed files begin"""
 _DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
 
 
@@ -29,8 +33,12 @@ class Tape:
         start = _start(file, self)
         self.compression = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
         rest = _Rejoined(start, file)
-        if self.compression is None:
-            self._stream: BinaryIO = cast("BinaryIO", io.BufferedReader(rest, 2**20))
+        self._size = _size(file) if self.compression is None else None
+        if self._size is not None:
+            file.seek(0)
+            self._stream: BinaryIO = file
+        elif self.compression is None:
+            self._stream = cast("BinaryIO", io.BufferedReader(rest, 2**20))
         else:
             expander = _Expander(self, rest, _decompressor(self.compression, rest), limits)
             self._stream = cast("BinaryIO", io.BufferedReader(expander, 2**20))
@@ -49,6 +57,12 @@ class Tape:
 
     def skip(self, size: int) -> bool:
         """Go on by `size` bytes; False where the end comes first."""
+        if self._size is not None:
+            place = self._stream.tell() + size
+            if place > self._size:
+                return False
+            self._stream.seek(place)
+            return True
         while size > 0:
             got = len(self.read(min(size, 2**20)))
             if not got:
@@ -178,6 +192,15 @@ def _decompressor(kind: str, source: _Rejoined) -> _Decompressor:
         reader = context.stream_reader(cast("BinaryIO", source), read_size=_READ, read_across_frames=True)
         return cast("_Decompressor", reader)
     return _Streams(kind, source)
+
+
+def _size(file: BinaryIO) -> int | None:
+    """The bytes of a file on the disk; None for another stream."""
+    try:
+        found = os.fstat(file.fileno())
+    except (OSError, AttributeError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _start(file: BinaryIO, tape: Tape) -> bytes:

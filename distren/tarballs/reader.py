@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from distren.errors import OutputError, TarballError
-from distren.tarballs.expand import Tape
+from distren.tarballs.expand import PACKED, Tape
 from distren.tarballs.headers import (
     BLOCK,
     END,
@@ -35,6 +35,8 @@ from distren.tarballs.limits import DEFAULT_LIMITS, TarLimits
 from distren.tarballs.paths import PathError, PathSet, shown
 
 _COPY = 2**20
+_SMALL = 8 * 2**20
+"""bytes of a compressed tarball that are soon decompressed twice"""
 _PADDING = 2**20
 """bytes; the most zeroes that may follow the end of an archive (tar fills up its last record)"""
 
@@ -245,8 +247,12 @@ def unpack(source: Path | BinaryIO, folder: Path, limits: TarLimits = DEFAULT_LI
 
     `folder` must be missing or empty, in a folder that exists. The files lie in a closed folder beside it until the
     whole tarball has been found good; modes, owners and times in the tarball are ignored (files are 0644 less umask).
-    Raises TarballError, and OutputError where the disk refuses.
+    A tarball that is plain or small is gone through once before anything is written: to lay 100,000 files and then find
+    that there are more takes long. Raises TarballError, and OutputError where the disk refuses.
     """
+    if isinstance(source, Path) and _is_soon_read(source):
+        for _ in read_tarball(source, limits):
+            pass
     try:
         closed = Path(tempfile.mkdtemp(prefix=".distren-unpack-", dir=folder.parent))
         try:
@@ -259,6 +265,12 @@ def unpack(source: Path | BinaryIO, folder: Path, limits: TarLimits = DEFAULT_LI
             shutil.rmtree(closed, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"{folder} can not be written: {error.strerror or error}") from error
+
+
+def _is_soon_read(path: Path) -> bool:
+    with _opened(path) as (file, _):
+        packed = file.read(6).startswith(PACKED)
+    return not packed or path.stat().st_size <= _SMALL
 
 
 def _lay(entry: Entry, tree: Path) -> None:

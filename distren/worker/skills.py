@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distren.config import Settings
 from distren.errors import RendererUnavailable
-from distren.renderers.protocol import Capability, Configurable, Renderer
+from distren.renderers.protocol import Allowance, Capability, Configurable, Renderer
 from distren.renderers.registry import HELPERS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +19,14 @@ class Skills:
     """The adapters that can be used here, what the worker reports, and where their programs are (as configured).
 
     `versions` has the version of each capability: as a rule that is a renderer's name. `scripts`: the worker's owner
-    lets scenes run scripts of their own.
+    lets scenes run scripts of their own. `allows`: see Capability.
     """
 
     adapters: Mapping[str, Renderer]
     versions: Mapping[str, str]
     programs: Mapping[str, str | None]
     scripts: bool = False
+    allows: Mapping[str, Allowance] = field(default_factory=dict)
 
     @property
     def of_class(self) -> Mapping[str, str]:
@@ -50,6 +54,9 @@ def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence
         raise RendererUnavailable(f"this machine can not render with {reasons}")
     if not programs:
         raise RendererUnavailable("no renderer is installed: install DistRen again")
+    for name, one in probed.items():
+        if one.version is not None and one.missing is not None:
+            log.warning("%s: %s", name, one.missing)
     versions: dict[str, str] = {}
     for name, one in probed.items():
         if one.version is not None:
@@ -59,6 +66,7 @@ def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence
         versions=versions,
         programs={name: program(settings, name) for name in names},
         scripts=settings.scene_scripts,
+        allows={what: allowed for one in probed.values() for what, allowed in one.allows.items()},
     )
 
 

@@ -55,9 +55,10 @@ class BenchFarm:
             self._distren("broker", "stop")
 
     @contextmanager
-    def worker(self, renderer: str, *arguments: str) -> Iterator[psutil.Process]:
-        """A worker for `renderer`, ready to render, until the end of the `with`."""
-        with self._process("distren-worker", "--renderers", renderer, *arguments) as process, self.client() as farm:
+    def worker(self, renderer: str, *arguments: str, sandbox: str = "auto") -> Iterator[psutil.Process]:
+        """A worker for `renderer`, ready to render, until the end of the `with`; `sandbox` is its setting."""
+        command = ("distren-worker", "--renderers", renderer, *arguments)
+        with self._process(*command, DISTREN_SANDBOX=sandbox) as process, self.client() as farm:
             self._wait(lambda: farm.describe().renderers.get(renderer, 0) > 0, "the worker")
             yield process
 
@@ -107,11 +108,11 @@ class BenchFarm:
         )
 
     @contextmanager
-    def _process(self, *command: str) -> Iterator[psutil.Process]:
+    def _process(self, *command: str, **environment: str) -> Iterator[psutil.Process]:
         with (self.folder / f"{command[0]}.log").open("ab") as log:
             process = subprocess.Popen(
                 [_BIN / command[0], *command[1:]],
-                env=self._environment,
+                env=self._environment | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

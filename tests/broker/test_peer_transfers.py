@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,10 +15,16 @@ import pytest
 from brokers import Broker
 from sites import PATIENCE, Site, Two, pair, until
 
+from distren.amqp.blobs import BlobSender
 from distren.broker.private import PrivateBroker
+from distren.client.connection import Connection
 from distren.domain.job import Blob
-from distren.errors import Conflict, NotFound, TransferError
+from distren.errors import Conflict, JobFileError, NotFound, TransferError
 from distren.storage.blobstore import BlobStore
+from distren.wire import fields as wire
+from distren.wire.codec import Message
+from distren.wire.jobs import Manifest, ManifestFile, Submit
+from distren.wire.peers import Forwarding
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from trials.proxy import Proxies, Proxy
@@ -87,6 +94,48 @@ def test_what_a_peer_does_not_have_is_said_at_once(two: Two) -> None:
     alpha, beta = two
     with pytest.raises(NotFound, match="can not be had"):
         Fetch(alpha, beta, Blob(digest="0" * 64, size=5)).finished()
+
+
+def test_a_job_of_a_peer_that_takes_long_to_examine_is_refused_and_keeps_nobody_waiting(
+    two: Two, tmp_path: Path
+) -> None:
+    """Each frame needs the next one, which takes seconds to look at; and then there is no scene."""
+    alpha, beta = two
+    inside = b'<frames ids="0-1800000"/><needs frames="0-1799999" each="frame/1-1800000"/>'
+    job = b'<job xmlns="urn:distren:job:1" name="slow" renderer="povray">' + inside + b"</job>"
+    store, connection = BlobStore(tmp_path), Connection(alpha.url)
+    connection.start()
+    sender = BlobSender(connection.link, connection.mailbox, connection.queue)
+    seed = store.put(job)
+    manifest = store.put(
+        Manifest(files=[ManifestFile(path="distrenjob.xml", digest=seed.digest, size=seed.size)]).encode()
+    )
+    submit = Submit(manifest=wire.Blob.of(manifest), key=secrets.token_hex(16))
+    answers, over = [], threading.Event()
+
+    def hand_on() -> None:
+        while isinstance(connection.ask(submit, Message, PATIENCE, server=beta.name), Forwarding):
+            pass
+
+    def ask() -> None:
+        with beta.farm() as farm:
+            while not over.is_set():
+                answers.append(farm.describe(PATIENCE).server)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        sender.offer_all([(blob, store.path(blob.digest)) for blob in (seed, manifest)])
+        before = len(answers)
+        with pytest.raises(JobFileError, match=r"takes more than|lack scene") as caught:
+            hand_on()
+        assert "\n" not in str(caught.value)
+        assert len(answers) - before > 10
+    finally:
+        over.set()
+        asking.join()
+        sender.close()
+        connection.close()
 
 
 @pytest.mark.parametrize("fault", ["cut", "hole"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import queue
 import threading
 import uuid
@@ -22,6 +23,7 @@ from distren.domain.job import Blob, JobSpec
 from distren.domain.needs import Needs
 from distren.errors import Conflict, InputError, NotFound, RendererUnavailable, SchemaError
 from distren.jobfile.writer import write_jobfile
+from distren.server import collection
 from distren.server.daemon import Server
 from distren.storage import schema
 from distren.storage.blobstore import BlobStore
@@ -267,6 +269,79 @@ def test_a_server_keeps_its_jobs_in_postgresql(vhost_url: str, postgresql_url: s
         peer.finish(*peer.next_frame())
         peer.finish(*peer.next_frame())
         peer.until(lambda: peer.show(job).state == "done")
+    finally:
+        peer.link.close()
+        running.stop()
+    assert running.error is None
+
+
+def test_others_are_answered_while_a_large_job_is_written_and_changed(peer: Peer, server: RunningServer) -> None:
+    """Between two parts of it; and nobody sees the job before it is all there."""
+    other = Peer(server.broker_url, peer.store)
+    answers: list[list[jobs.JobInfo]] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            answers.append(other.requester.ask(jobs.ListJobs(), jobs.Jobs).jobs)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    counted = []
+    try:
+        job = peer.submit("1-600000,700000").job
+        counted.append(len(answers))
+        assert not [jobs for jobs in answers[:-1] if jobs and sum(jobs[0].counts.values()) != 600_001]
+        for action, ranges in (("cancel", None), ("retry", [(1, 700_000, 1)]), ("cancel", [(1, 600_000, 2)])):
+            change = jobs.Change(job=job, action=action, frames=ranges)  # type: ignore[arg-type]
+            peer.requester.ask(change, jobs.ShownJob, timeout=120)
+            counted.append(len(answers))
+    finally:
+        over.set()
+        asking.join()
+        other.link.close()
+    assert all(after - before > 3 for before, after in zip([0, *counted], counted, strict=False)), counted
+    assert peer.show(job).counts == {"cancelled": 300_000, "ready": 300_001}
+
+
+def test_changes_of_a_job_follow_one_another(peer: Peer, server: RunningServer) -> None:
+    job = peer.submit("1-200000").job
+    other = Peer(server.broker_url, peer.store)
+    asked = [
+        threading.Thread(
+            target=lambda one=one, action=action: one.requester.ask(jobs.Change(job=job, action=action), jobs.ShownJob)
+        )
+        for one, action in ((peer, "cancel"), (other, "retry"))
+    ]
+    for one in asked:
+        one.start()
+    for one in asked:
+        one.join()
+    other.link.close()
+    counts = {state: count for state, count in peer.show(job).counts.items() if count}
+    assert counts in ({"cancelled": 200_000}, {"ready": 200_000})
+
+
+def test_the_disk_of_a_deleted_job_is_freed_and_what_others_need_stays(
+    vhost_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "_FIRST", 0.0)
+    given = settings(tmp_path)
+    schema.upgrade(given.database_url)
+    running = RunningServer(given, vhost_url)
+    running.start()
+    peer = Peer(vhost_url, BlobStore(given.blobs))
+    try:
+        peer.until(lambda: _answers(peer))
+        first, second = peer.submit("1", files={"big.inc": b"x" * 10**6}).job, peer.submit("1").job
+        for path in given.blobs.glob("??/*"):
+            os.utime(path, (1.0, 1.0))
+        digest = hashlib.sha256(b"x" * 10**6).hexdigest()
+        peer.requester.ask(jobs.Change(job=first, action="delete", force=True), jobs.ShownJob)
+        peer.until(lambda: bool(peer.show(second)) and not peer.store.has(digest))
+        assert not peer.store.has(digest)
+        files = peer.requester.ask(jobs.ListFiles(job=second), jobs.Files).files
+        assert all(peer.store.has(file.blob.digest) for file in files if file.blob is not None)
     finally:
         peer.link.close()
         running.stop()

@@ -15,6 +15,7 @@ from blenders import BLENDER, LIMIT, SCRIPT, Farmhand, by_hand, pixels
 from distren.client.seed import pack
 from distren.client.wishes import Wishes
 from distren.errors import SceneError
+from distren.renderers.blender import opengl
 from distren.worker import sandbox
 from distren.worker.limits import Limits
 from distren.worker.places import Places
@@ -63,6 +64,21 @@ def test_passes_come_in_one_file_or_in_a_file_each(farmhand: Farmhand) -> None:
     made = farmhand.render("plain.blend", 1, passes="z,normal", pass_files="separate")
     assert list(made) == ["plain.viewlayer.depth.0001.exr", "plain.viewlayer.normal.0001.exr", "plain0001.png"]
     assert pixels(made["plain.viewlayer.depth.0001.exr"]).max() > 1.0
+
+
+def test_each_view_layer_in_use_is_in_one_file_or_has_files_of_its_own(farmhand: Farmhand) -> None:
+    made = farmhand.render("layers.blend", 1, format="multilayer", passes="z")
+    channels = OpenImageIO.ImageBuf(str(made["layers0001.exr"])).spec().channelnames
+    assert {"ViewLayer.Combined.R", "ViewLayer.Depth.Z", "Empty.Combined.R", "Empty.Depth.Z"} <= set(channels)
+    made = farmhand.render("layers.blend", 1, passes="z", pass_files="separate")
+    near, nothing = (made[f"layers.{layer}.depth.0001.exr"] for layer in ("viewlayer", "empty"))
+    assert pixels(near).min() < 100 < pixels(nothing).min()
+
+
+def test_another_scene_of_the_file_is_rendered_with_what_is_its_own(farmhand: Farmhand) -> None:
+    whole, side = (farmhand.render("plain.blend", 1, **scene)["plain0001.png"] for scene in ({}, {"scene": "Side"}))
+    assert (pixels(whole).shape, pixels(side).shape) == ((32, 48, 4), (10, 20, 4))
+    assert pixels(side)[..., :3].max() > 0.1
 
 
 def test_settings_win_over_the_file(farmhand: Farmhand) -> None:
@@ -182,6 +198,24 @@ def test_a_file_that_is_no_blend_fails_for_good(farmhand: Farmhand, blends: Path
 
 
 def test_blender_is_found_with_its_version() -> None:
-    version = BLENDER.probe(None).version
-    assert version is not None
-    assert int(version.split(".")[0]) >= 3
+    found = BLENDER.probe(None)
+    assert found.version is not None
+    assert int(found.version.split(".")[0]) >= 3
+    assert set(found.offers) == ({"blender"} if found.missing else {"blender", "blender:opengl"})
+
+
+def test_a_machine_without_opengl_says_so_and_offers_cycles_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opengl, "LIBRARY", "libNoSuchEGL.so.1")
+    found = BLENDER.probe(None)
+    assert set(found.offers) == {"blender"}
+    assert found.missing is not None
+    assert found.missing.startswith("only Cycles: EEVEE and Workbench need OpenGL")
+
+
+def test_submit_says_which_engine_the_file_needs(blends: Path) -> None:
+    with pack(blends / "workbench.blend") as seed:
+        assert seed.spec.settings == {"blend": "workbench.blend", "engine": "workbench"}
+    with pack(blends / "workbench.blend", Wishes(settings={"engine": "cycles"})) as seed:
+        assert seed.spec.settings["engine"] == "cycles"
+    with pack(blends / "plain.blend") as seed:
+        assert "engine" not in seed.spec.settings

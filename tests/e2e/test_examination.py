@@ -26,7 +26,7 @@ PLAIN = '<frames ids="1-3"/>'
 
 @contextmanager
 def examining(folder: Path, **limits: int) -> Iterator[Examiner]:
-    examiner = Examiner(folder, Limits(**limits))
+    examiner = Examiner(BlobStore(folder, durable=False), Limits(**limits))
     examiner.start()
     try:
         yield examiner

@@ -28,6 +28,7 @@ from distren.server.state import State
 from distren.storage import identity, tables
 from distren.storage.engine import open_engine
 from distren.wire import fields
+from distren.wire.codec import Message
 from distren.wire.frames import Render, Report
 from distren.wire.jobs import Change, Submit
 from distren.worker.attempt import Broken, Rendered
@@ -245,7 +246,9 @@ class Farm:
         if self.acting is not None:
             ranges = None if frames is None else [(number, number, 1) for number in frames]
             try:
-                requests.answer(self.state, Change(job=job, action=action, frames=ranges))
+                reply = requests.answer(self.state, Change(job=job, action=action, frames=ranges))
+                for _ in () if isinstance(reply, Message) else reply:
+                    pass
             except Conflict:
                 return
             self.acting._turns.wanted = True

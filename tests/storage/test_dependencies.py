@@ -13,7 +13,7 @@ from distren.domain.job import Blob, JobSpec
 from distren.domain.needs import Needs
 from distren.domain.states import FrameState, JobState
 from distren.errors import Conflict, NotFound
-from distren.server import intake, views
+from distren.server import changes, intake, views
 from distren.server.fleet import Fleet
 from distren.server.intake import Seed
 from distren.storage import dependencies, identity
@@ -56,12 +56,10 @@ class Chained(Farm):
         self.apply(*(failed(one.job, one.frame, issue=one.issue, name=token(), permanent=True) for one in renders))
 
     def retry(self, job: int, frames: str | None = None) -> None:
-        ranges = None if frames is None else frameset.parse(frames).ranges
-        self.change(lambda lifecycle: lifecycle.retry(job, ranges))
+        self.change_many(job, "retry", frames)
 
     def cancel(self, job: int, frames: str | None = None) -> None:
-        ranges = None if frames is None else frameset.parse(frames).ranges
-        self.change(lambda lifecycle: lifecycle.cancel(job, ranges))
+        self.change_many(job, "cancel", frames)
 
     def reason(self, job: int, frame: int) -> str | None:
         return self.frame(job, frame).frame.reason
@@ -73,8 +71,10 @@ class Chained(Farm):
         }
 
 
-@pytest.fixture
-def farm(engine: Engine) -> Chained:
+@pytest.fixture(params=[changes.MANY, 1], ids=["one by one", "by statements"])
+def farm(engine: Engine, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Chained:
+    """What follows from a change is the same, however many frames follow."""
+    monkeypatch.setattr(changes, "MANY", request.param)
     return Chained(engine)
 
 

@@ -13,7 +13,7 @@ from distren.domain.job import JobSpec
 from distren.domain.states import FrameState
 from distren.server import views
 from distren.storage import frames as frame_rows
-from distren.storage import jobs as job_rows
+from distren.storage import newjobs
 from distren.wire.frames import Report
 from tests.storage.test_lifecycle import BLOB, Farm, token
 
@@ -34,7 +34,7 @@ def add(farm: Farm, frames: str | None, *groups: Group, **more: object) -> int:
         **more,  # type: ignore[arg-type]
     )
     with farm.engine.begin() as connection:
-        return job_rows.add(connection, spec, key=token(), manifest=BLOB, inputs=(), now=1.0)
+        return newjobs.add(connection, spec, key=token(), manifest=BLOB, inputs=(), now=1.0)
 
 
 def group(frames: str, **own: object) -> Group:
@@ -113,7 +113,7 @@ def test_every_id_is_one_frame_however_often_it_is_named(farm: Farm, frames: str
     ids = set(frameset.parse(frames)) | {7} | set(range(200, 391, 10))
     assert farm.job(job).counts.total == farm.job(job).counts[FrameState.READY] == len(ids)
     with farm.engine.begin() as connection:
-        stored = {one.frame.id: one.group for page in frame_rows.pages(connection, job) for one in page}
+        stored = {one.frame.id: one.group for one in frame_rows.of_job(connection, job, limit=10_000)}
     assert set(stored) == ids
     assert {frame for frame, number in stored.items() if number == 0} == {7}
     assert {frame for frame, number in stored.items() if number == 1} == set(range(200, 391, 10))

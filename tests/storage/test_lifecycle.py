@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -17,9 +18,11 @@ from distren.server import dispatch
 from distren.server.fleet import Fleet
 from distren.server.judge import Judge
 from distren.server.lifecycle import Event, Lifecycle
+from distren.server.masschange import PART, MassChange
 from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
 from distren.storage import jobs as job_rows
+from distren.storage import newjobs
 from distren.wire import fields
 from distren.wire.frames import Completed, Failed, Render, Report, Started
 
@@ -42,7 +45,7 @@ def add_job(connection: Connection, *, frames: str = "1-3", priority: int = 50, 
         limits=Limits(attempts=2),
     )
     inputs = [InputFile(path="scene.pov", blob=BLOB)]
-    return job_rows.add(connection, spec, key=token(), manifest=BLOB, inputs=inputs, now=1.0)
+    return newjobs.add(connection, spec, key=token(), manifest=BLOB, inputs=inputs, now=1.0)
 
 
 def started(job: int, frame: int, *, issue: int = 1, name: str, worker: str = "w1") -> Started:
@@ -127,6 +130,21 @@ class Farm:
             lifecycle = Lifecycle(connection, self.now)
             action(lifecycle)
             lifecycle.save()
+
+    def change_many(
+        self, job: int, action: Literal["cancel", "retry"], frames: str | None = None, most: int = PART
+    ) -> list[int]:
+        """Change frames as a client asks for it; the frames that workers are told to stop."""
+        change = MassChange(job, action, None if frames is None else frameset.parse(frames).ranges)
+        done, stopped = False, []
+        while not done:
+            with self.engine.begin() as connection:
+                lifecycle = Lifecycle(connection, self.now)
+                done = change.part(connection, lifecycle, most)
+                lifecycle.save()
+            if (stop := change.stop()) is not None:
+                stopped += stop.frames or []
+        return stopped
 
     def frame(self, job: int, number: int) -> frame_rows.Stored:
         with self.engine.begin() as connection:
@@ -224,7 +242,7 @@ def test_a_retry_revives_failed_frames_and_their_job(farm: Farm) -> None:
     job = farm.submit(frames="1")
     farm.dispatch()
     farm.apply(failed(job, 1, name=token(), permanent=True))
-    farm.change(lambda lifecycle: lifecycle.retry(job, None))
+    farm.change_many(job, "retry")
     assert farm.job(job).state is JobState.ACTIVE
     [render] = farm.dispatch()
     assert render.issue == 2
@@ -237,7 +255,7 @@ def test_a_retry_of_a_done_job_without_frames_named_is_refused(farm: Farm) -> No
     farm.dispatch()
     farm.apply(completed(job, 1, name=token()))
     with pytest.raises(Conflict):
-        farm.change(lambda lifecycle: lifecycle.retry(job, None))
+        farm.change_many(job, "retry")
     assert farm.job(job).state is JobState.DONE
     farm.change(lambda lifecycle: lifecycle.retry(job, [range(1, 2)]))
     assert farm.job(job).state is JobState.ACTIVE
@@ -248,7 +266,7 @@ def test_a_result_for_a_cancelled_frame_is_dropped(farm: Farm) -> None:
     job, name = farm.submit(frames="1-2"), token()
     farm.dispatch()
     farm.apply(started(job, 1, name=name))
-    farm.change(lambda lifecycle: lifecycle.cancel(job, None))
+    farm.change_many(job, "cancel")
     farm.apply(completed(job, 1, name=name))
     assert farm.frame(job, 1).frame.state is FrameState.CANCELLED
     assert farm.job(job).state is JobState.CANCELLED
@@ -314,7 +332,7 @@ def test_a_paused_job_issues_nothing_until_it_is_resumed(farm: Farm) -> None:
 
 def test_what_is_not_there_is_named(farm: Farm) -> None:
     with pytest.raises(NotFound, match="there is no job 7"):
-        farm.change(lambda lifecycle: lifecycle.cancel(7, None))
+        farm.change_many(7, "cancel")
     job = farm.submit()
     with pytest.raises(NotFound, match=f"job {job} has no frame 9"):
         farm.change(lambda lifecycle: lifecycle.frame(job, 9) and None)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from sqlalchemy import Engine
 from test_dependencies import Chained, all_of, each
 from test_lifecycle import started, token
 
-from distren.domain.states import FrameState, JobState
+from distren.domain import frameset
+from distren.domain.states import ISSUED, FrameState, JobState
 from distren.errors import Conflict
 from distren.storage import frames as frame_rows
 
@@ -32,6 +34,48 @@ def mixed(farm: Chained) -> int:
     farm.apply(started(job, 2, name=token()))
     farm.cancel(job, "3")
     return job
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_what_is_changed_in_parts_is_what_is_changed_at_once(farm: Chained, most: int) -> None:
+    job, twin = mixed(farm), mixed(farm)
+    actions: list[Literal["cancel", "retry"]] = ["cancel", "retry", "cancel"]
+    for action in actions:
+        farm.change_many(job, action, most=most)
+        farm.change_many(twin, action)
+        assert values(farm, job) == values(farm, twin)
+        farm.check_counts(job, EVERY)
+    farm.change_many(job, "retry", "0,2-7", most=most)
+    farm.change_many(twin, "retry", "0,2-7")
+    assert values(farm, job) == values(farm, twin)
+    farm.check_counts(job, EVERY)
+
+
+@pytest.mark.parametrize("frames", ["0-300", "0-300x2", "7,3,290-300", "5-250,3", "0-9007199254740991"])
+def test_named_frames_are_changed_by_statements_as_they_are_one_by_one(farm: Chained, frames: str) -> None:
+    """The frames of the twin are changed one by one, as one of them needs another."""
+    job, twin = farm.add("0-300"), farm.add("0-300,3000", all_of("3000", "300"))
+    for one in farm.dispatch()[:5]:
+        farm.apply(started(job, one.frame, name=token()))
+    issued = {number for number, state in states_of(farm, job).items() if state in ISSUED}
+    named = {number for number in range(301) if number in frameset.parse(frames)}
+    actions: list[Literal["cancel", "retry"]] = ["cancel", "retry", "cancel"]
+    for action in actions:
+        stopped = farm.change_many(job, action, frames, most=100)
+        assert set(stopped) == issued & named
+        issued -= named
+        farm.change_many(twin, action, frames, most=100)
+        changed = dict.fromkeys(named, F.CANCELLED if action == "cancel" else F.READY)
+        for one in (job, twin):
+            assert changed.items() <= states_of(farm, one).items()
+        farm.check_counts(job, "0-300")
+    with pytest.raises(Conflict, match="among those named"):
+        farm.change_many(job, "cancel", frames)
+
+
+def states_of(farm: Chained, job: int) -> dict[int, FrameState]:
+    with farm.engine.begin() as connection:
+        return {one.frame.id: one.frame.state for one in frame_rows.of_job(connection, job, limit=10_000)}
 
 
 def values(farm: Chained, job: int) -> list[tuple[object, ...]]:

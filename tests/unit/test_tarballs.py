@@ -7,12 +7,9 @@ import gzip
 import io
 import lzma
 import os
-import resource
 import stat
 import subprocess
-import sys
 import tarfile
-import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -352,66 +349,11 @@ def test_each_limit_is_kept(files: Mapping[str, bytes], why: str) -> None:
     assert why in refused(tarball(files), SMALL)
 
 
-@pytest.mark.parametrize("compression", ["gzip", "bzip2", "xz", "zstd"])
-def test_a_small_file_with_a_large_content_is_refused(compression: str) -> None:
-    bomb = COMPRESSIONS[compression](tarball({"zeroes": bytes(200 * 2**20)}))
-    assert "more than 200 times as large" in refused(bomb)
-
-
 def test_a_window_that_needs_too_much_memory_is_refused() -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=30, write_content_size=False)
     frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     data = frame.compress(tarball({"a": os.urandom(1000)})) + frame.flush()
     assert "zstd data" in refused(data)
-
-
-BOMBS = """
-    import gzip, io, sys, time
-    from distren.errors import TarballError
-    from distren.tarballs.headers import header_blocks
-    from distren.tarballs.reader import read_tarball
-
-    def bomb(kind):
-        block = bytearray(header_blocks("a", 400_000_000))
-        if kind == "pax":
-            block[156:157] = b"x"
-            block[148:156] = b" " * 8
-            block[148:156] = b"%06o\\x00 " % sum(block)
-        target = io.BytesIO()
-        with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=1) as stream:
-            if kind == "members":
-                for number in range(200_000):
-                    stream.write(header_blocks(f"{number}", 0))
-            else:
-                stream.write(block)
-                for _ in range(400):
-                    stream.write(bytes(1_000_000))
-        target.seek(0)
-        return target
-
-    made = bomb(sys.argv[1])
-    start = time.process_time()
-    try:
-        for entry in read_tarball(made):
-            pass
-    except TarballError as error:
-        print(f"{time.process_time() - start:.2f} {error}")
-"""
-
-
-@pytest.mark.parametrize(
-    ("kind", "why"), [("pax", "extended header"), ("zeroes", "200 times"), ("members", "more members")]
-)
-def test_bombs_are_refused_in_little_memory(kind: str, why: str) -> None:
-    def cap() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
-
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(BOMBS), kind], preexec_fn=cap, capture_output=True, text=True, check=True
-    )
-    seconds, _, text = run.stdout.partition(" ")
-    assert why in text
-    assert float(seconds) < 10  # far above what it takes; the point is that it does not grow with the content
 
 
 def test_unpacking_lays_the_files_and_nothing_else(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import bpy
 import external
+from looks import ENGINES
 
 _SAID = [one.name for one in fields(external.Reference) if one.name != "rename"]
 
@@ -80,6 +81,7 @@ def _scene(scene) -> dict:
         "height": render.resolution_y * share // 100,
         "has_camera": scene.camera is not None or any(marker.camera for marker in scene.timeline_markers),
         "film": render.is_movie_format,
+        "engine": next((name for name in ("eevee", "workbench") if render.engine in ENGINES[name]), None),
         "view_layers": [layer.name for layer in scene.view_layers],
     }
 
