@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.topology import EXCHANGES, SERVER_QUEUES
 from distren.config import Settings
-from distren.errors import BrokerUnavailable, Conflict, NoAnswer
+from distren.errors import BrokerUnavailable, Conflict, DatabaseDamaged, NoAnswer, OutputError
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
 from distren.server.errands import Errands
@@ -250,9 +250,12 @@ class Server:
                     identity.begin_term(connection, term)
                 identity.fence(engine, term)
                 return
-            except OperationalError as error:
+            except DatabaseDamaged:
+                raise
+            except (OperationalError, OutputError) as error:  # locked, or no room on the disk
                 if not told:
-                    log.error("the database refuses a new term, trying again: %s", error.orig)
+                    why = error.orig if isinstance(error, OperationalError) else error
+                    log.error("database or disk refuse a new term, trying again until they do not: %s", why)
                     told = True
                 self._stopping.wait(_LOCKED_FOR)
         raise Deposed("the lead is gone")
