@@ -7,7 +7,7 @@ that is a package of its own is in examples/renderer, and docs/how-to/add-a-rend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -26,6 +26,9 @@ class AttemptFailed(RenderError):
         self.permanent = permanent
 
 
+Allowance = Mapping[str, Sequence[str] | None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capability:
     """Whether the program can run on this machine: its `version`, or in `missing` one line on what to install.
@@ -33,12 +36,14 @@ class Capability:
     Both are there where a part of what it can do is missing.
 
     `offers` is what a worker reports in place of the renderer's own name and version, where it can do parts of what
-    the renderer is about (see `Divided`).
+    the renderer is about (see `Divided`). `allows`, by what it offers: the settings with a dot in their names that a
+    job may give, with the values to choose from, None where the worker decides about them.
     """
 
     version: str | None = None
     missing: str | None = None
     offers: Mapping[str, str] = field(default_factory=dict)
+    allows: Mapping[str, Allowance] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

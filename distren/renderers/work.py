@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lxml import etree
@@ -12,7 +12,7 @@ from distren.domain.job import JobSpec
 from distren.errors import JobFileError
 from distren.jobfile.words import SETTINGS, renderer_namespace
 from distren.renderers import registry
-from distren.renderers.protocol import Renderer
+from distren.renderers.protocol import Allowance, Renderer
 
 _SHOWN = 60
 
@@ -63,3 +63,18 @@ def check_work(adapter: Renderer, work: Work) -> None:
     if not rules.validate(element):
         found = rules.error_log[0].message if len(rules.error_log) else "they break the renderer's schema"
         raise JobFileError(f"the settings can not be used: {' '.join(found.split())}")
+
+
+def check_allowed(work: Work, announced: Sequence[Allowance]) -> None:
+    """Raise JobFileError for settings that none of the workers allows that have announced which they do."""
+    refusals = [next(_refusals(work.settings, one), None) for one in announced]
+    if refusals and None not in refusals:
+        raise JobFileError(f"{capability_of(work)}: {refusals[0]}")
+
+
+def _refusals(settings: Mapping[str, str], allowed: Allowance) -> Iterator[str]:
+    for name, value in settings.items():
+        if "." in name and name not in allowed:
+            yield f"no worker allows the setting '{name}'; there are {', '.join(allowed) or 'none'}"
+        elif "." in name and (choices := allowed[name]) is not None and value not in choices:
+            yield f"{name}='{value}' can not be used: write {', '.join(choices)}"

@@ -116,6 +116,11 @@ class Fleet:
         reports = (report for report in self.alive(now) if report.pool == pool)
         return {report.renderers[renderer] for report in reports if renderer in report.renderers}
 
+    def allowed(self, capability: str, pool: str, now: float) -> list[Mapping[str, list[str] | None]]:
+        """What workers of the pool have announced that jobs may say to this capability of theirs."""
+        reports = (report for report in self.alive(now) if report.pool == pool)
+        return [report.allows[capability] for report in reports if capability in report.allows]
+
     def renderers(self, now: float) -> dict[str, int]:
         """How many workers have each renderer."""
         found: dict[str, int] = {}

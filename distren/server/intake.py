@@ -16,7 +16,7 @@ from distren.jobfile.reader import read_jobfile
 from distren.jobfile.scan import JobFileLimits
 from distren.jobfile.words import FILE_NAME
 from distren.renderers import registry
-from distren.renderers.work import check_works
+from distren.renderers.work import capability_of, check_allowed, check_works, works
 from distren.server.fleet import Fleet
 from distren.server.lifecycle import Lifecycle
 from distren.storage import dependencies
@@ -76,13 +76,15 @@ def read_blob(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
 
 
 def check_renderers(spec: JobSpec, fleet: Fleet, now: float) -> None:
-    """Raise RendererUnavailable for a renderer that nobody knows."""
+    """Raise RendererUnavailable for a renderer that nobody knows, JobFileError for what its workers do not allow."""
     known = sorted({*registry.installed(), *fleet.renderers(now)})
     for renderer in spec.renderers:
         if renderer not in known:
             raise RendererUnavailable(
                 f"no renderer is called '{renderer}' here; there are: {', '.join(known) or 'none'}"
             )
+    for _, work in works(spec):
+        check_allowed(work, fleet.allowed(capability_of(work), spec.pool, now))
 
 
 _PAGE = 10_000

@@ -16,7 +16,7 @@ from distren.domain.lending import peer_of
 from distren.domain.poison import STOPPED
 from distren.domain.retries import MOST_WAIT
 from distren.domain.states import FrameState
-from distren.server import deletion, dispatch
+from distren.server import deletion, dispatch, unwanted
 from distren.server.changes import Changed
 from distren.server.collection import Collection
 from distren.server.fleet import ENDED, SILENT_AFTER
@@ -32,7 +32,7 @@ from distren.storage import outbox
 from distren.storage import workers as worker_rows
 from distren.storage.workers import WorkerRecord
 from distren.wire.codec import Message
-from distren.wire.frames import Render, Report
+from distren.wire.frames import Render, Report, Stop
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +116,7 @@ class Turns:
             withdrawn = withdrawing.save()
             mending = Lifecycle(connection, now)
             self._requeue_stopped(connection, mending)
-            if tick:
-                self._reconciler.check(mending, frame_rows.issued(connection), now=now, steady=steady)
+            stops = self._reconcile(connection, mending, now, steady) if tick else []
             mended = mending.save()
             if self._repair.is_due(steady):
                 self._repair.run(connection, now, steady)
@@ -143,6 +142,8 @@ class Turns:
         for queue in emptied:
             self._link.purge(queue)
         self._relay.send(owed)
+        for stop in stops:
+            self._broadcast(stop)
         self._offset = offset
         if lost:
             self._broker_lost = False
@@ -154,6 +155,12 @@ class Turns:
             self.note(changed)
         if tick:
             self._count_queues()
+
+    def _reconcile(self, connection: Connection, lifecycle: Lifecycle, now: float, steady: float) -> list[Stop]:
+        """Take back what is issued and nobody holds; what to tell workers of what they hold and nobody wants."""
+        issued = frame_rows.issued(connection)
+        self._reconciler.check(lifecycle, issued, now=now, steady=steady)
+        return unwanted.stops(connection, self._state.fleet.alive(steady), issued)
 
     def _requeue_stopped(self, connection: Connection, lifecycle: Lifecycle) -> None:
         """Workers that have ended in good order gave their frames back, which says nothing against the frames."""

@@ -153,6 +153,7 @@ class Report(Message, type="worker.report"):
 
     `queue` is the worker's class queue, `room` how many frames it takes at once (its consumers on that queue),
     `slots` how many of those it renders at once now, `held` the tokens of the attempts in its hands.
+    `allows`, by capability: the settings that its owner lets jobs give, with their choices (None: the worker decides).
     """
 
     worker: Name
@@ -171,6 +172,7 @@ class Report(Message, type="worker.report"):
     started: Seconds
     software: Name
     sandboxed: bool = False
+    allows: Annotated[dict[Name, dict[Name, list[ShortText] | None]], Field(max_length=1_000)] = {}
 
 
 class Stop(Message, type="frame.stop"):

@@ -24,7 +24,7 @@ from distren.amqp.link import Delivery
 from distren.config import Settings
 from distren.errors import BrokerUnavailable
 from distren.renderers import registry
-from distren.renderers.protocol import Renderer
+from distren.renderers.protocol import Allowance, Renderer
 from distren.storage.blobstore import BlobStore
 from distren.wire import blobs as wire_blobs
 from distren.wire.frames import Quarantine, ReadLog, Render, ReportWanted, Stop
@@ -188,6 +188,7 @@ class Worker:
             queue=lines.queue,
             renderers=dict(found.versions),
             sandboxed=self._sandbox.is_closed,
+            allows={name: _listed(allowed) for name, allowed in found.allows.items()},
         )
 
     def _begin(self) -> None:
@@ -383,3 +384,7 @@ class Worker:
         self._scratch.remove_all()
         self._state = State.ENDED
         self._lines.results.publish(self._card.report(State.ENDED, slots=0, room=0, held=()))
+
+
+def _listed(allowed: Allowance) -> dict[str, list[str] | None]:
+    return {name: None if choices is None else list(choices) for name, choices in allowed.items()}

@@ -37,6 +37,7 @@ class Card:
     queue: str
     renderers: dict[str, str]
     sandboxed: bool
+    allows: dict[str, dict[str, list[str] | None]] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     memory: int = field(default_factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -61,5 +62,6 @@ class Card:
             started=self.started,
             software=f"distren {__version__}",
             sandboxed=self.sandboxed,
+            allows=self.allows,
         )
         return Outgoing(exchange=EVENTS, key=message.type, body=message.encode(), persistent=False, type=message.type)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distren.config import Settings
 from distren.errors import RendererUnavailable
-from distren.renderers.protocol import Capability, Configurable, Renderer
+from distren.renderers.protocol import Allowance, Capability, Configurable, Renderer
 from distren.renderers.registry import HELPERS
 
 log = logging.getLogger(__name__)
@@ -19,13 +19,14 @@ class Skills:
     """The adapters that can be used here, what the worker reports, and where their programs are (as configured).
 
     `versions` has the version of each capability: as a rule that is a renderer's name. `scripts`: the worker's owner
-    lets scenes run scripts of their own.
+    lets scenes run scripts of their own. `allows`: see Capability.
     """
 
     adapters: Mapping[str, Renderer]
     versions: Mapping[str, str]
     programs: Mapping[str, str | None]
     scripts: bool = False
+    allows: Mapping[str, Allowance] = field(default_factory=dict)
 
     @property
     def of_class(self) -> Mapping[str, str]:
@@ -65,6 +66,7 @@ def find(installed: Mapping[str, Renderer], settings: Settings, wanted: Sequence
         versions=versions,
         programs={name: program(settings, name) for name in names},
         scripts=settings.scene_scripts,
+        allows={what: allowed for one in probed.values() for what, allowed in one.allows.items()},
     )
 
 

@@ -37,10 +37,12 @@ def settings(scene) -> None:
     render, cycles = scene.render, scene.cycles
     render.engine, render.fps = "CYCLES", 24
     render.resolution_x, render.resolution_y = 640, 360
-    cycles.samples, cycles.use_denoising, cycles.use_adaptive_sampling = 16, False, False
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 5, 0, 3, 5
+    # most of the picture is calm: the samples go where it is not
+    cycles.use_denoising, cycles.use_adaptive_sampling = False, True
+    cycles.samples, cycles.adaptive_min_samples, cycles.adaptive_threshold = 48, 6, 0.1
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 4, 0, 2, 4
     cycles.caustics_reflective = cycles.caustics_refractive = False
-    cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 12.0, 0.5
+    cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 4.0, 0.3
     cycles.blur_glossy = 1.0
     render.image_settings.file_format = "PNG"
     scene.view_settings.view_transform, scene.view_settings.look = "Filmic", "Medium High Contrast"
@@ -128,7 +130,7 @@ def stage() -> None:
     bpy.ops.mesh.primitive_circle_add(vertices=128, radius=2.55, fill_type="NGON", location=(0, 0, -1.62))
     floor = bpy.context.object
     floor.name = "Floor"
-    made = material("Dark stone", Base_Color=(0.004, 0.005, 0.008, 1), Roughness=0.07, Specular=0.35)
+    made = material("Dark stone", Base_Color=(0.004, 0.005, 0.008, 1), Roughness=0.035, Specular=0.35)
     floor.data.materials.append(made)
     bpy.ops.mesh.primitive_cylinder_add(vertices=128, radius=0.92, depth=0.16, location=(0, 0, -1.54))
     foot = bpy.context.object
@@ -136,7 +138,7 @@ def stage() -> None:
     bevel = foot.modifiers.new("Bevel", "BEVEL")
     bevel.width, bevel.segments = 0.045, 4
     bpy.ops.object.shade_smooth(use_auto_smooth=True)
-    foot.data.materials.append(material("Gunmetal", Base_Color=(0.13, 0.14, 0.16, 1), Metallic=1.0, Roughness=0.14))
+    foot.data.materials.append(material("Gunmetal", Base_Color=(0.13, 0.14, 0.16, 1), Metallic=1.0, Roughness=0.07))
 
 
 def ring(name: str, radius: float, width: float, thickness: float, look, parent=None):
@@ -185,9 +187,9 @@ def turning(thing, axis: int, turns: int, start: float = 0.0) -> None:
 
 
 def rings() -> None:
-    gold = material("Gold", Base_Color=(1.0, 0.62, 0.19, 1), Metallic=1.0, Roughness=0.09)
-    copper = material("Copper", Base_Color=(0.93, 0.36, 0.20, 1), Metallic=1.0, Roughness=0.11)
-    steel = material("Steel", Base_Color=(0.72, 0.75, 0.80, 1), Metallic=1.0, Roughness=0.06)
+    gold = material("Gold", Base_Color=(1.0, 0.62, 0.19, 1), Metallic=1.0, Roughness=0.045)
+    copper = material("Copper", Base_Color=(0.93, 0.36, 0.20, 1), Metallic=1.0, Roughness=0.055)
+    steel = material("Steel", Base_Color=(0.72, 0.75, 0.80, 1), Metallic=1.0, Roughness=0.03)
     dark = bpy.data.materials["Gunmetal"]
     stand = bpy.data.objects.new("Stand", None)
     bpy.context.collection.objects.link(stand)
@@ -235,15 +237,35 @@ def ball() -> None:
     glass = bpy.context.object
     glass.name = "Glass"
     bpy.ops.object.shade_smooth()
-    glass.data.materials.append(
-        material("Glass", Base_Color=(0.93, 0.98, 1.0, 1), Roughness=0.0, Transmission=1.0, IOR=1.38)
-    )
+    glass.data.materials.append(clear_glass())
     bpy.ops.mesh.primitive_ico_sphere_add(subdivisions=4, radius=0.13)
     seed = bpy.context.object
     seed.name = "Seed"
     bpy.ops.object.shade_smooth()
     seed.visible_glossy = seed.visible_diffuse = False
     seed.data.materials.append(glow("Seed glow", (1.0, 0.30, 0.05), 3.2))
+
+
+def clear_glass():
+    """Glass that only refracts, with a rim of light: to choose between reflection and refraction at random is noise."""
+    made = bpy.data.materials.new("Glass")
+    made.use_nodes = True
+    made.cycles.sample_as_light = False
+    tree = made.node_tree
+    tree.nodes.clear()
+    node, link = tree.nodes.new, tree.links.new
+    clear, rim, sum_of_both = node("ShaderNodeBsdfRefraction"), node("ShaderNodeEmission"), node("ShaderNodeAddShader")
+    clear.inputs["Color"].default_value, clear.inputs["Roughness"].default_value = (0.93, 0.98, 1.0, 1), 0.0
+    clear.inputs["IOR"].default_value, rim.inputs["Color"].default_value = 1.38, (0.45, 0.66, 1.0, 1)
+    facing, narrow = node("ShaderNodeLayerWeight"), node("ShaderNodeMapRange")
+    facing.inputs["Blend"].default_value, narrow.interpolation_type = 0.25, "SMOOTHERSTEP"
+    narrow.inputs["From Min"].default_value, narrow.inputs["To Max"].default_value = 0.35, 0.5
+    link(facing.outputs["Facing"], narrow.inputs["Value"])
+    link(narrow.outputs["Result"], rim.inputs["Strength"])
+    link(clear.outputs["BSDF"], sum_of_both.inputs[0])
+    link(rim.outputs["Emission"], sum_of_both.inputs[1])
+    link(sum_of_both.outputs["Shader"], node("ShaderNodeOutputMaterial").inputs["Surface"])
+    return made
 
 
 def glow(name: str, color: tuple, strength: float):
@@ -303,7 +325,7 @@ def lights() -> None:
 def camera(scene) -> None:
     lens = bpy.data.cameras.new("Camera")
     lens.lens, lens.dof.use_dof = 52.0, True
-    lens.dof.focus_object, lens.dof.aperture_fstop = bpy.data.objects["Glass"], 0.9
+    lens.dof.focus_object, lens.dof.aperture_fstop = bpy.data.objects["Glass"], 2.0
     eye = bpy.data.objects.new("Camera", lens)
     arm = bpy.data.objects.new("Camera arm", None)
     for thing in (eye, arm):

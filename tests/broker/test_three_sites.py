@@ -23,11 +23,15 @@ Three = tuple[Site, Site, Site]
 def three(
     soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, management: Management
 ) -> Iterator[Three]:
-    """Three servers that do not know each other; they share a broker, and have all else for themselves."""
+    """Three servers that do not know each other; the second one borrows one frame at a time.
+
+    They share a broker, and have all else for themselves.
+    """
     folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
     with ExitStack() as stack:
         ada, bob, cyd = (
-            stack.enter_context(site(f"{name}-{mark}", folder, broker, management)) for name in ("ada", "bob", "cyd")
+            stack.enter_context(site(f"{name}-{mark}", folder, broker, management, **settings))
+            for name, settings in (("ada", {}), ("bob", {"borrow": 1}), ("cyd", {}))
         )
         yield ada, bob, cyd
 
@@ -109,6 +113,7 @@ def test_in_a_star_both_others_render_for_the_centre(star: Three) -> None:
         others.go.clear()
         job = submit(ada, "1-20")
         until(lambda: his.began and others.began)
+        assert ada.peer(bob.name).lent == held(bob) == 1  # that is as much as it borrows
         his.go.set()
         others.go.set()
         until(lambda: ended(ada, job))

@@ -88,7 +88,16 @@ def plain() -> None:
     for child in scene.view_layers["Empty"].layer_collection.children:
         child.exclude = True
     scene.view_layers["Empty"].use = False
+    side = bpy.data.scenes.new("Side")
+    side.render.engine, side.render.resolution_x, side.render.resolution_y = "CYCLES", 20, 10
+    side.cycles.samples, side.cycles.use_denoising = 1, False
+    for thing in ("Cube", "Light", "Second"):
+        side.collection.objects.link(bpy.data.objects[thing])
+    side.camera = second
     save("plain.blend")
+    scene.view_layers["Empty"].use = True
+    save("layers.blend")
+    scene.view_layers["Empty"].use = False
     scene.cycles.use_adaptive_sampling, scene.cycles.samples = False, 1_000_000  # minutes
     save("slow.blend")
     scene.render.engine = "BLENDER_WORKBENCH"

@@ -66,6 +66,21 @@ def test_passes_come_in_one_file_or_in_a_file_each(farmhand: Farmhand) -> None:
     assert pixels(made["plain.viewlayer.depth.0001.exr"]).max() > 1.0
 
 
+def test_each_view_layer_in_use_is_in_one_file_or_has_files_of_its_own(farmhand: Farmhand) -> None:
+    made = farmhand.render("layers.blend", 1, format="multilayer", passes="z")
+    channels = OpenImageIO.ImageBuf(str(made["layers0001.exr"])).spec().channelnames
+    assert {"ViewLayer.Combined.R", "ViewLayer.Depth.Z", "Empty.Combined.R", "Empty.Depth.Z"} <= set(channels)
+    made = farmhand.render("layers.blend", 1, passes="z", pass_files="separate")
+    near, nothing = (made[f"layers.{layer}.depth.0001.exr"] for layer in ("viewlayer", "empty"))
+    assert pixels(near).min() < 100 < pixels(nothing).min()
+
+
+def test_another_scene_of_the_file_is_rendered_with_what_is_its_own(farmhand: Farmhand) -> None:
+    whole, side = (farmhand.render("plain.blend", 1, **scene)["plain0001.png"] for scene in ({}, {"scene": "Side"}))
+    assert (pixels(whole).shape, pixels(side).shape) == ((32, 48, 4), (10, 20, 4))
+    assert pixels(side)[..., :3].max() > 0.1
+
+
 def test_settings_win_over_the_file(farmhand: Farmhand) -> None:
     first = pixels(farmhand.render("plain.blend", 1)["plain0001.png"])
     choices = {"camera": "Second", "percentage": "200", "color_mode": "rgb", "color_depth": "16", "samples": "1"}

@@ -17,6 +17,7 @@ arguments = ["{setting.how}", "{input}", "{output}"]
 outputs = ["copy{frame:02}.txt"]
 settings.how.choices = ["--no-clobber", "--force"]
 settings.how.default = "--force"
+settings.word.pattern = "[a-z]+"
 """
 
 
@@ -61,14 +62,30 @@ def test_a_command_that_nobody_lists_waits_and_says_so(copying: FarmProcesses, t
     assert copying.distren("cancel", str(handed.json["job"])).code == 0
 
 
-def test_a_value_that_the_owner_does_not_allow_ends_the_frame(copying: FarmProcesses, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("setting.how=--target=/etc", "setting.how='--target=/etc' can not be used: write --no-clobber, --force"),
+        ("setting.who=me", "no worker allows the setting 'setting.who'; there are setting.how, setting.word"),
+    ],
+)
+def test_what_the_owner_does_not_allow_is_refused_at_once(
+    copying: FarmProcesses, tmp_path: Path, setting: str, words: str
+) -> None:
     (tmp_path / "a.txt").write_text("hello")
-    failed = copying.distren(*submit(copying, tmp_path / "a.txt", "name=copy", "setting.how=--target=/etc"), "--wait")
+    refused = copying.distren(*submit(copying, tmp_path / "a.txt", "name=copy", setting))
+    assert refused.code == 3
+    assert words in refused.err
+
+
+def test_a_value_that_breaks_the_owners_pattern_ends_the_frame(copying: FarmProcesses, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    failed = copying.distren(*submit(copying, tmp_path / "a.txt", "name=copy", "setting.word=No1"), "--wait")
     assert failed.code == 7
     [job] = [one for one in copying.distren("jobs", "--json").json if one["state"] == "failed"]
     [frame, _] = copying.distren("frames", str(job["job"]), "--json").json
     assert frame["attempts"] == 1
-    assert "setting.how='--target=/etc' can not be used: write --no-clobber, --force" in frame["reason"]
+    assert "setting.word='No1' can not be used" in frame["reason"]
 
 
 def test_what_a_machine_lists_is_shown(farm: FarmProcesses, configuration: str) -> None:

@@ -18,7 +18,7 @@ import zstandard
 
 from distren.errors import JobFileError, SceneError
 from distren.renderers import registry
-from distren.renderers.blender import Blender, gather, header, opengl, packing
+from distren.renderers.blender import Blender, gather, header, opengl, packing, program
 from distren.renderers.blender.packing import BlendFile, Reference
 from distren.renderers.blender.settings import PASSES
 from distren.renderers.protocol import AttemptFailed, Command, Progress, Task, Trouble
@@ -205,6 +205,22 @@ def test_the_adapter_is_found_by_its_name_and_by_its_scenes() -> None:
     assert isinstance(registry.named("blender"), Blender)
     assert BLENDER.accepts(Path("A.BLEND"))
     assert not BLENDER.accepts(Path("a.blend1"))
+
+
+def test_the_module_bpy_is_a_blender_where_there_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program._module.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert program.find(None) is None
+    assert program.called(None) == ("blender",)
+    (tmp_path / "bpy.py").touch()
+    importlib.invalidate_caches()
+    program._module.cache_clear()
+    call = (sys.executable, "-I", str(DRIVERS / "blender_of_bpy.py"))
+    assert program.find(None) == program.called(None) == call
+    assert program.find("/opt/blender") is None
+    assert program.called("/opt/blender") == ("/opt/blender",)
+    program._module.cache_clear()
 
 
 def test_what_needs_opengl_goes_to_workers_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from distren.client.validate import validate
+from distren.domain.groups import Work
 from distren.errors import JobFileError
 from distren.jobfile.reader import read_jobfile
 from distren.jobfile.writer import write_jobfile
@@ -106,3 +108,29 @@ def test_a_frame_must_produce_what_its_job_expects_beside_what_its_renderer_does
         ExpectedFile(name="b.png"),
         ExpectedFile(name="depth2.exr"),
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "announced", "words"),
+    [
+        ({"name": "copy", "setting.how": "--force"}, [{"setting.how": ["--force"]}], None),
+        (
+            {"name": "copy", "setting.how": "-x"},
+            [{"setting.how": ["--force"]}],
+            "setting.how='-x' can not be used: write",
+        ),
+        ({"name": "copy", "setting.who": "me"}, [{"setting.how": None}], "no worker allows the setting 'setting.who'"),
+        ({"name": "copy", "setting.how": "anything"}, [{"setting.how": None}], None),
+        ({"name": "copy", "setting.how": "2"}, [{"setting.how": ["1"]}, {"setting.how": ["2"]}], None),
+        ({"name": "copy", "setting.how": "2"}, [], None),
+    ],
+)
+def test_what_workers_have_announced_decides_about_the_settings_of_their_commands(
+    settings: Mapping[str, str], announced: list[Mapping[str, list[str] | None]], words: str | None
+) -> None:
+    wanted = Work(renderer="command", settings=settings)
+    if words is None:
+        work.check_allowed(wanted, announced)
+        return
+    with pytest.raises(JobFileError, match=f"^command:copy: {re.escape(words)}"):
+        work.check_allowed(wanted, announced)

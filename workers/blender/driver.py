@@ -38,6 +38,8 @@ _LISTED = 8
 
 def main() -> None:
     plan = json.loads(sys.argv[sys.argv.index("--") + 1])
+    if bpy.app.version >= (5, 0):  # which says nothing while it renders, unlike those before it
+        bpy.app.handlers.render_stats.append(_tell_progress)
     with socket.socket(fileno=os.dup(0)) as channel:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         problem = _attempt(lambda: _prepare(plan))
@@ -46,6 +48,11 @@ def main() -> None:
             _flush()
             channel.sendall(json.dumps(answer).encode() + b"\n")
     os._exit(0)  # bpy may crash when it is taken down
+
+
+def _tell_progress(text, *_) -> None:
+    """Say how far a frame is, as older Blenders do."""
+    print(f"Fra:{bpy.context.scene.frame_current} {text}", flush=True)
 
 
 def _attempt(work) -> dict | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distren import resources
 from distren.renderers.blender import gather, opengl, settings
+from distren.renderers.blender import program as blender
 from distren.renderers.declaration import TILE
 from distren.renderers.protocol import AttemptFailed, Capability, Command, Progress, Scene, Task, Trouble
 
@@ -41,19 +41,19 @@ class Blender:
     declaration = settings.DECLARATION
 
     def probe(self, program: str | None) -> Capability:
-        found = shutil.which(program or self.name)
+        found = blender.find(program)
         if found is None:
-            hint = "install it (on Debian: apt install blender), or say where it is in 'programs'"
+            hint = "install it (Debian: apt install blender; else: pip install bpy), or say where it is in 'programs'"
             return Capability(missing=f"the program '{program or self.name}' is not there: {hint}")
         try:
             ran = subprocess.run(
-                (found, "--version"), capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+                (*found, "--version"), capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return Capability(missing=f"the program '{found}' can not be run: {error}")
+            return Capability(missing=f"the program '{found[0]}' can not be run: {error}")
         version = _VERSION.search(ran.stdout.decode("utf-8", "replace"))
         if version is None:
-            return Capability(missing=f"the program '{found}' does not say that it is Blender")
+            return Capability(missing=f"the program '{found[0]}' does not say that it is Blender")
         numbers = ".".join(number for number in version.groups() if number)
         if (int(version[1]), int(version[2])) < OLDEST:
             return Capability(missing=f"Blender {numbers} is too old: install 3.4 or newer")
@@ -82,7 +82,8 @@ class Blender:
                 f"the job holds no scene '{task.settings['blend']}': correct its settings", permanent=True
             )
         drivers = resources.folder("workers") / "blender"
-        argv = (program or self.name, *_options(task), str(scene), "-P", str(drivers / "driver.py"), "--", _plan(task))
+        call = (*blender.called(program), *_options(task), str(scene))
+        argv = (*call, "-P", str(drivers / "driver.py"), "--", _plan(task))
         return Command(argv=argv, reads=(drivers,), request=_request(task))
 
     def read_line(self, line: str) -> Progress | Trouble | None:

@@ -15,10 +15,10 @@ from distren import config, resources
 from distren.domain.frameset import FrameSet
 from distren.errors import SceneError
 from distren.renderers.blender import header, packing
+from distren.renderers.blender import program as blender
 from distren.renderers.blender.packing import BlendFile, Packing, Reference
 from distren.renderers.protocol import Scene
 
-PROGRAM = "blender"
 _WITHIN = 600.0
 """seconds that Blender gets to read a file; large scenes take minutes"""
 _LISTED = 10
@@ -31,7 +31,7 @@ def read_scene(path: Path, settings: Mapping[str, str]) -> Scene:
     if not path.is_file():
         raise SceneError(f"there is no scene '{path}': correct the path")
     found = header.read(path)
-    program = shutil.which(config.load().programs.get(PROGRAM) or PROGRAM)
+    program = blender.find(config.load().programs.get(blender.NAME))
     if program is None:
         return _by_itself(path, found)
     scratch = Path(tempfile.mkdtemp(prefix="distren-blend-"))
@@ -67,7 +67,7 @@ def _by_itself(path: Path, found: header.Header) -> Scene:
 # -- with Blender ----------------------------------------------------------------------------------------------------
 
 
-def _ask(program: str, path: Path, scratch: Path) -> dict[str, Any]:
+def _ask(program: Sequence[str], path: Path, scratch: Path) -> dict[str, Any]:
     """What Blender says about a file."""
     answer = scratch / "facts.json"
     said = _run(program, "read_scene.py", str(answer), str(path))
@@ -77,10 +77,10 @@ def _ask(program: str, path: Path, scratch: Path) -> dict[str, Any]:
     return facts
 
 
-def _run(program: str, script: str, *arguments: str) -> str:
+def _run(program: Sequence[str], script: str, *arguments: str) -> str:
     """Run one of our scripts in Blender, with no script of the file's own; returns what Blender said."""
     driver = resources.folder("workers") / "blender" / script
-    command = (program, "--factory-startup", "-b", "--disable-autoexec", "-noaudio", "--python-exit-code", "7")
+    command = (*program, "--factory-startup", "-b", "--disable-autoexec", "-noaudio", "--python-exit-code", "7")
     try:
         ran = subprocess.run(
             (*command, "-P", str(driver), "--", *arguments),
@@ -93,7 +93,7 @@ def _run(program: str, script: str, *arguments: str) -> str:
     except subprocess.TimeoutExpired:
         raise SceneError(f"Blender did not read the scene within {_WITHIN:.0f} s") from None
     except OSError as error:
-        raise SceneError(f"'{program}' can not be run: {error.strerror or error}: correct 'programs'") from error
+        raise SceneError(f"'{program[0]}' can not be run: {error.strerror or error}: correct 'programs'") from error
     return ran.stdout.decode("utf-8", "replace")
 
 
@@ -104,7 +104,9 @@ def _reason(said: str) -> str:
     return (errors or lines or ["it ended without a word"])[-1].removeprefix("RuntimeError: ").removeprefix("Error: ")
 
 
-def _packed(program: str, path: Path, facts: Mapping[str, Any], settings: Mapping[str, str], scratch: Path) -> Scene:
+def _packed(
+    program: Sequence[str], path: Path, facts: Mapping[str, Any], settings: Mapping[str, str], scratch: Path
+) -> Scene:
     about = _chosen(facts, settings.get("scene"), path)
     blends = [
         BlendFile(path=Path(one["path"]), references=tuple(map(Reference.of, one["references"])))
@@ -158,7 +160,7 @@ def _missing(path: Path, missing: Sequence[str]) -> str:
     )
 
 
-def _rewrite(program: str, plan: Packing, facts: Mapping[str, Any], scratch: Path) -> dict[Path, Path]:
+def _rewrite(program: Sequence[str], plan: Packing, facts: Mapping[str, Any], scratch: Path) -> dict[Path, Path]:
     """Copies, in `scratch`, of the .blend files that need other paths, by the files that they are copies of."""
     if not plan.rewrites:
         return {}

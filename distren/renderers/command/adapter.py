@@ -80,7 +80,8 @@ class ListedCommands:
         if not there:
             return Capability(missing=f"{'; '.join(gone)}: install it, or correct the configuration")
         versions = {_capability(name): one.digest for name, one in there.items()}
-        return Capability(version=", ".join(sorted(there)), offers=versions)
+        allows = {_capability(name): listed.allowance(one) for name, one in there.items()}
+        return Capability(version=", ".join(sorted(there)), offers=versions, allows=allows)
 
     def accepts(self, path: Path) -> bool:
         return False  # any file may be the input of a command, so that no file tells which is meant

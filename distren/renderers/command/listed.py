@@ -157,3 +157,11 @@ def settings_of(listed: Listed, given: Mapping[str, str]) -> dict[str, str]:
         if place.startswith("setting.") and name not in values:
             raise JobFileError(f"this command needs setting.{name}: write {listed.settings[name].values}")
     return values
+
+
+def allowance(listed: Listed) -> Mapping[str, tuple[str, ...] | None]:
+    """What a worker announces of the settings: the choices, None where a pattern decides, which is the worker's."""
+    return {
+        f"setting.{name}": allowed.choices if allowed.pattern is None else None
+        for name, allowed in listed.settings.items()
+    }
