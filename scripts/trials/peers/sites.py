@@ -22,6 +22,7 @@ from trials.farm import READY_WITHIN, Size, TrialFarm, wait_for
 from trials.peers.shapes import Line, Shape
 from trials.proxy import Proxies, Proxy
 
+_ONE_BY_ONE = threading.Lock()
 _COMMAND = (sys.executable, "-c", "from distren.cli.main import main; main()")
 
 
@@ -38,7 +39,8 @@ class Site(TrialFarm):
         known = self.credentials
         api = known.management_url.replace("://", f"://{known.user}:{known.password}@")
         self.size.environment["DISTREN_MANAGEMENT"] = api
-        super()._start(stack)
+        with _ONE_BY_ONE:  # Alembic makes one database at a time in a process
+            super()._start(stack)
 
     @property
     def credentials(self) -> Credentials:
