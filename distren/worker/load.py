@@ -86,10 +86,15 @@ def decided(target: int, load: Load, bounds: Bounds, *, settled: bool) -> int:
     if not load.running:
         target = bounds.cores
     elif settled and load.running >= target and load.free >= RAISE * bounds.cores:
-        target += max(1, math.floor(load.free))
+        target += min(max(1, math.floor(load.free / _usual(load.share))), target)
     elif settled and target > bounds.cores and load.free < LOWER * bounds.cores:
         target -= 1
     return max(1, min(target, bounds.most(load.share), fitting(load, bounds)))
+
+
+def _usual(share: float | None) -> float:
+    """Cores that one more render is expected to use: one, unless the last ones have slept most of their time."""
+    return 1.0 if share is None or share >= 1 / MOST else max(share, 1 / MOST_IDLE)
 
 
 class Renders(Protocol):
