@@ -78,13 +78,8 @@ class Borrower:
         return take
 
     def _hear_lend(self, connection: Connection, peer: str, message: Lend) -> After | None:
-        known = guests.of_job(connection, peer, message.job)
-        called_off = any(self._is_called_off(connection, guest) for guest in known)
-        if self._capacity.limit(peer) == 0 or called_off:
-            reason = "the job was called off here" if called_off else "it takes no frames of this server"
-            self._homeward.give_back(
-                connection, peer, [(message.job, one.frame, one.issue) for one in message.frames], reason
-            )
+        message = self._refuse_some(connection, peer, message)
+        if not message.frames:
             return None
         entered: dict[int, Guest] = {}
         at_once: defaultdict[int, list[int]] = defaultdict(list)
@@ -102,6 +97,17 @@ class Borrower:
                 self._note(each)
 
         return take
+
+    def _refuse_some(self, connection: Connection, peer: str, message: Lend) -> Lend:
+        """Give back what is beyond what we take of this peer, or all of a job that was called off here; the rest."""
+        most, reason = self._capacity.most(connection, peer), "it takes no more frames of this server now"
+        if any(self._is_called_off(connection, guest) for guest in guests.of_job(connection, peer, message.job)):
+            most, reason = 0, "the job was called off here"
+        if most is None or most >= len(message.frames):
+            return message
+        back = [(message.job, one.frame, one.issue) for one in message.frames[most:]]
+        self._homeward.give_back(connection, peer, back, reason)
+        return message.model_copy(update={"frames": message.frames[:most]})
 
     def _is_called_off(self, connection: Connection, guest: Guest) -> bool:
         record = job_rows.by_id(connection, guest.job)

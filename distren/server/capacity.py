@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 from sqlalchemy import Connection
 
@@ -45,9 +45,20 @@ class CapacityReports:
         self._told.update(self._telling)
         self._telling.clear()
 
-    def limit(self, peer: str) -> int | None:
-        """How many frames of this peer we take at most; None: as many as slots are free for."""
-        return self._settings.borrow_from.get(peer, self._settings.borrow)
+    def most(self, connection: Connection, peer: str) -> int | None:
+        """How many more frames of this peer we take at most; None: as many as it lends."""
+        if peer not in self._settings.borrow_from and self._settings.borrow is None:
+            return None
+        held = guests.held_by_peer(connection)
+        least = self._least(peer, held)
+        return None if least is None else max(least - held.get(peer, 0), 0)
+
+    def _least(self, peer: str, held: Mapping[str, int]) -> int | None:
+        """How many frames this peer may have here in all, with those of others that are here; None: no limit."""
+        others = sum(count for name, count in held.items() if name != peer)
+        limits = [self._settings.borrow_from.get(peer)]
+        limits.append(None if self._settings.borrow is None else self._settings.borrow - others)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def _tell(self, connection: Connection, guest_jobs: Container[int]) -> None:
         """Say how many frames each peer may lend us, where that has changed."""
@@ -60,10 +71,8 @@ class CapacityReports:
         held = guests.held_by_peer(connection)
         for peer in peers:
             others = sum(count for name, count in held.items() if name != peer)
-            limits = [self._settings.borrow_from.get(peer)]
-            limits.append(None if self._settings.borrow is None else self._settings.borrow - others)
-            least = min((limit for limit in limits if limit is not None), default=None)
-            rooms = [room.model_copy(update={"frames": max(_least(room.frames - others, least), 0)}) for room in free]
+            least = self._least(peer, held)
+            rooms = [room.model_copy(update={"frames": max(_smaller(room.frames - others, least), 0)}) for room in free]
             if rooms != self._told.get(peer):
                 self._federation.send(connection, peer, Capacity(rooms=rooms))
                 self._telling[peer] = rooms
@@ -86,5 +95,5 @@ class CapacityReports:
         return rooms
 
 
-def _least(number: int, limit: int | None) -> int:
+def _smaller(number: int, limit: int | None) -> int:
     return number if limit is None else min(number, limit)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.topology import EXCHANGES, SERVER_QUEUES
 from distren.config import Settings
-from distren.errors import BrokerUnavailable, Conflict, NoAnswer
+from distren.errors import BrokerUnavailable, Conflict, DatabaseDamaged, NoAnswer, OutputError
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
 from distren.server.errands import Errands
@@ -192,7 +192,7 @@ class Server:
         for link in (self._consuming, self._publishing):
             link.start()
             stack.callback(link.close)
-        self.federation, errands = self._federated(stack, acting, state)
+        self.federation, errands = self._federated(stack, acting, state, examiner)
         blobs = BlobService(self._broker_url, name, state.store, heartbeat=HEARTBEAT, elsewhere=errands.take_blobs)
         blobs.start()
         stack.callback(blobs.stop)
@@ -203,7 +203,9 @@ class Server:
             )
         return acting
 
-    def _federated(self, stack: ExitStack, acting: Acting, state: State) -> tuple[Federation, Errands]:
+    def _federated(
+        self, stack: ExitStack, acting: Acting, state: State, examiner: Examiner
+    ) -> tuple[Federation, Errands]:
         """Among the peers, from here until the server ends; what clients ask there has a link of its own."""
         inbox = self._inbox
         link = Link(self._broker_url, name=f"server {state.name} (clients of peers)", patient=True)
@@ -216,6 +218,7 @@ class Server:
             self._settings,
             self._broker_url,
             ask=acting.ask,
+            examine=examiner.ask,
             wake=lambda: inbox.put(None),
             on_client=errands.bring,
             on_news=errands.tell_news,
@@ -247,9 +250,12 @@ class Server:
                     identity.begin_term(connection, term)
                 identity.fence(engine, term)
                 return
-            except OperationalError as error:
+            except DatabaseDamaged:
+                raise
+            except (OperationalError, OutputError) as error:  # locked, or no room on the disk
                 if not told:
-                    log.error("the database refuses a new term, trying again: %s", error.orig)
+                    why = error.orig if isinstance(error, OperationalError) else error
+                    log.error("database or disk refuse a new term, trying again until they do not: %s", why)
                     told = True
                 self._stopping.wait(_LOCKED_FOR)
         raise Deposed("the lead is gone")

@@ -78,7 +78,10 @@ def fill(
     if not classes:
         return []
     issued = frame_rows.issued_by_queue(connection)
-    free = {queue: window(one, fleet.rate(queue, steady)) - issued.get(queue, 0) for queue, one in classes.items()}
+    free = {
+        queue: (one.room if queue in fleet.offers else window(one, fleet.rate(queue, steady))) - issued.get(queue, 0)
+        for queue, one in classes.items()
+    }
     owing: list[Owing] = []
     if not any(room > 0 for room in free.values()):
         return owing

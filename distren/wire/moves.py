@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from distren.wire.codec import Message
 from distren.wire.fields import Blob, Count, Id, Name, Range, Seconds, ShortText, Token
 
+_Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""as large as databases store it"""
+
 
 class Move(Message, type="job.move"):
     """Client → server: hand this job over to the peer `server`. Asked again with the same `key`: how does it go?"""
@@ -39,8 +42,8 @@ class DoneFrame(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
     frame: Id
     result: Blob
-    number: Count
-    issue: Count
+    number: _Number
+    issue: _Number
     worker: Name
     started: Seconds
     ended: Seconds
@@ -49,7 +52,7 @@ class DoneFrame(BaseModel):
     log: bytes = b""
     memory: Count | None = None
     processor: Seconds | None = None
-    file: Id | None = None
+    file: Count | None = None
 
 
 class FramesSoFar(Message, type="move.frames"):
@@ -70,7 +73,7 @@ class TakeOver(Message, type="move.take"):
     manifest: Blob
     priority: Annotated[int, Field(ge=0, le=100)]
     paused: bool
-    next_file: Id
+    next_file: Count
     frames: Annotated[list[Blob], Field(max_length=100_000)]
 
 

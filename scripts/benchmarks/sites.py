@@ -43,6 +43,7 @@ class Site:
 
 @contextmanager
 def site(name: str, folder: Path, broker: Credentials) -> Iterator[Site]:
+    """A running server; at the end nothing of it is left on the broker."""
     vhost = f"bench-{name}"
     with Management.of(broker) as management:
         management.create_vhost(vhost)
@@ -67,6 +68,10 @@ def site(name: str, folder: Path, broker: Credentials) -> Iterator[Site]:
         assert process.stdin is not None
         process.stdin.close()
         process.wait(30)
+        with Management.of(broker) as management:
+            for each in management.vhosts():
+                if each == vhost or each.startswith(f"peer_{name}_"):
+                    management.delete_vhost(each)
 
 
 def associate(alpha: Site, beta: Site) -> None:

@@ -79,7 +79,7 @@ class Disturber(threading.Thread):
             return self._farm.workers[fault.worker - 1]
         return self._farm.servers[fault.number % len(self._farm.servers)]
 
-    def _name(self, fault: Fault) -> str:
+    def _whom(self, fault: Fault) -> str:
         return _whose(fault) if fault.kind is Kind.CUT_CLIENT else self._service(fault).name
 
     # -- one method for each manner of fault -------------------------------------------------------------------------
@@ -111,13 +111,13 @@ class Disturber(threading.Thread):
             self._farm.start_broker()
 
     def _cut(self, fault: Fault) -> None:
-        proxy = self._farm.proxies[self._name(fault)]
+        proxy = self._farm.proxies[self._whom(fault)]
         proxy.cut()
         self._ending.wait(fault.seconds)
         proxy.heal()
 
     def _hole(self, fault: Fault) -> None:
-        proxy = self._farm.proxies[self._name(fault)]
+        proxy = self._farm.proxies[self._whom(fault)]
         proxy.hole()
         self._ending.wait(fault.seconds)
         proxy.heal(drop=fault.drop)

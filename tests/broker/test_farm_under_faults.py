@@ -59,7 +59,7 @@ def running(url: str, folder: Path, given: Settings | None = None) -> Iterator[R
 
 def peer_of(server: RunningServer) -> Peer:
     made = Peer(server.broker_url, BlobStore(server.settings.blobs))
-    made.until(lambda: _answers(made))
+    wait_for(lambda: _answers(made))
     return made
 
 

@@ -150,19 +150,18 @@ def test_a_silent_peers_frames_are_issued_again_and_its_late_results_change_noth
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_server_that_is_restarted_meanwhile_loses_nothing(two: Two, which: int) -> None:
     alpha, beta = two
-    with hands((alpha, 1), (beta, 1)) as (ours, theirs):
-        until(lambda: offered(alpha, beta) > 0)
-        ours.go.clear()
+    with Hands(beta, slots=1) as theirs:
         theirs.go.clear()
-        job = submit(alpha, "1-60")  # more than fit into the window of own hands that were quick before
+        until(lambda: offered(alpha, beta) > 0)
+        job = submit(alpha, "1-12")
         until(lambda: theirs.began)
-        two[which].stop()
-        ours.go.set()
-        theirs.go.set()
-        two[which].start()
-        until(lambda: ended(alpha, job))
+        with Hands(alpha, slots=1) as ours:
+            two[which].stop()
+            theirs.go.set()
+            two[which].start()
+            until(lambda: ended(alpha, job))
         assert all(one.state == "done" for one in frames(alpha, job))
-        assert set(ours.done + theirs.done) == set(range(1, 61))
+        assert set(ours.done + theirs.done) == set(range(1, 13))
         until(lambda: not held(beta))
 
 
@@ -261,7 +260,8 @@ def test_three_in_a_ring_lend_to_who_has_room_and_never_on(
     mark = secrets.token_hex(3)
     with ExitStack() as stack:
         sites = [
-            stack.enter_context(site(f"{name}-{mark}", tmp_path, broker, management)) for name in ("ada", "bob", "cyd")
+            stack.enter_context(site(f"{name}-{mark}", tmp_path, broker, management, **settings))
+            for name, settings in (("ada", {}), ("bob", {}), ("cyd", {"borrow": 1}))
         ]
         for number in range(3):
             associate(sites[number], sites[(number + 1) % 3])
@@ -270,7 +270,11 @@ def test_three_in_a_ring_lend_to_who_has_room_and_never_on(
         until(lambda: offered(sites[0], sites[1]) > 0 and offered(sites[0], sites[2]) > 0)
         own = submit(sites[1], "501-540")
         until(lambda: offered(sites[0], sites[1]) == 0)
+        crew[2].go.clear()
         job = submit(sites[0], "1-30")
+        until(lambda: crew[2].began)
+        assert sites[0].peer(sites[2].name).lent == held(sites[2]) == 1  # that is as much as it borrows
+        crew[2].go.set()
         until(lambda: ended(sites[0], job))
         assert crew[0].done
         assert crew[2].done

@@ -126,6 +126,23 @@ def test_a_full_disk_under_the_database_stops_no_answer_and_costs_no_attempt(
     peer.link.close()
 
 
+def test_a_server_that_starts_on_a_full_disk_waits_for_room(
+    vhost_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RunningServer(settings(tmp_path / "farm"), vhost_url)
+    schema.upgrade(server.settings.database_url)
+    in_the_way = server.settings.blobs / "waterline"
+    in_the_way.mkdir(parents=True)  # a file that can not be written
+    server.start()
+    wait_for(lambda: "refuse a new term" in caplog.text)
+    in_the_way.rmdir()
+    peer = peer_of(server)
+    assert peer.submit("1").job == 1
+    peer.link.close()
+    server.stop()
+    assert server.error is None
+
+
 def test_a_database_that_is_put_back_from_a_copy_goes_on_from_there(
     monkeypatch: pytest.MonkeyPatch, vhost_url: str, tmp_path: Path
 ) -> None:
