@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
@@ -14,12 +14,16 @@ from distren.amqp.publisher import Carrier, Outgoing
 from distren.amqp.topology import DEFAULT, REQUESTS, SERVER_HEADER
 from distren.errors import BrokerUnavailable, DistrenError, JobMoved, NoAnswer, NotFound
 from distren.wire.codec import Message, decode
-from distren.wire.jobs import Problem
+from distren.wire.jobs import Describe, Description, Problem
 from distren.wire.moves import Moved
 
 Reply = TypeVar("Reply", bound=Message)
 PATIENCE = 30.0
 """seconds that a server may take to reply: it is restarted within that time"""
+_SHORT = 5.0
+"""seconds that a server may take to say who it is, while it is at something else"""
+_MOST_TIMES = 40
+"""times that a reply is waited for, as long as the server is there"""
 
 
 class Requester:
@@ -50,8 +54,11 @@ class Requester:
         queue: str = REQUESTS,
         timeout: float = PATIENCE,
         server: str | None = None,
+        patient: bool = False,
     ) -> Reply:
         """Send `message` to `queue` and return the reply; `server` is the one that is asked, where that is a peer.
+
+        `patient`: what is asked for may take long; as long as the server answers other questions it is waited for.
 
         Raises the error that the server names, NoAnswer after `timeout` seconds, DecodeError for another reply, and
         NotFound where there is no such `queue`.
@@ -79,8 +86,13 @@ class Requester:
             headers={} if server is None else {SERVER_HEADER: server},
         )
         self._link.publish(outgoing, published)
+        session = self._link.session
         try:
-            reply = decode(future.result(timeout))
+            for _ in range(_MOST_TIMES):
+                done, _ = wait([future], timeout)
+                if done or not (patient and session == self._link.session and self._is_there()):
+                    break
+            reply = decode(future.result(0))
         except FutureTimeout as error:
             reason = self._link.blocked if isinstance(self._link, Link) else None
             if reason is not None:
@@ -92,6 +104,18 @@ class Requester:
         finally:
             with self._lock:
                 self._open.pop(key, None)
+        return self._checked(reply, message, expect)
+
+    def _is_there(self) -> bool:
+        """Whether the server answers a question that takes no time."""
+        try:
+            self.ask(Describe(), Description, timeout=_SHORT)
+        except DistrenError:
+            return False
+        return True
+
+    @staticmethod
+    def _checked(reply: Message, message: Message, expect: type[Reply]) -> Reply:
         if isinstance(reply, Problem):
             raise errors.by_name(reply.error)(reply.text)
         if isinstance(reply, Moved) and not isinstance(reply, expect):

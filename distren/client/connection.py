@@ -20,7 +20,7 @@ from distren.amqp.requests import PATIENCE, Reply, Requester
 from distren.errors import NotFound
 from distren.wire.codec import Message
 from distren.wire.frames import LogText, ReadLog
-from distren.wire.jobs import FrameNews, JobInfo, JobNews, ShowJob, ShownJob
+from distren.wire.jobs import Change, FrameNews, JobInfo, JobNews, ShowJob, ShownJob, Submit
 from distren.wire.peers import Watch
 
 # pika logs what it raises, and we translate what it raises: a program that sets up no logging hears of it once.
@@ -68,7 +68,8 @@ class Connection:
 
         `server`: who is asked, where that is a peer of the server that is here.
         """
-        return self.requester.ask(message, expect, timeout=timeout, server=server)
+        takes_long = server is None and isinstance(message, Change | Submit)
+        return self.requester.ask(message, expect, timeout=timeout, server=server, patient=takes_long)
 
     def read_log(self, worker: str, question: ReadLog) -> LogText:
         """What a worker's attempt has printed. Raises NotFound where it has none such, or there is no such worker."""

@@ -151,15 +151,18 @@ class Changes:
         frame_rows.save(self._connection, [self._frames[key] for key in fresh])
         self._written.update((key, self._frames[key]) for key in fresh)
 
-    def settle(self, job: int, after: int, last: int) -> None:
-        """What blocked frames of a job need may have failed long ago: those with ids above `after`, up to `last`."""
+    def settle(self, job: int, after: int, last: int) -> bool:
+        """What blocked frames of a job need may have failed long ago: those with ids above `after`, up to `last`.
+
+        Whether there are such frames.
+        """
         self._write_frames()
-        self._follow_from(
-            [
-                Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=self.job(job).needed)
-                for key in dependencies.waiting_in_vain(self._connection, job, after, last)
-            ]
-        )
+        moves = [
+            Move(key=key, before=FrameState.READY, after=FrameState.BLOCKED, needed=self.job(job).needed)
+            for key in dependencies.waiting_in_vain(self._connection, job, after, last)
+        ]
+        self._follow_from(moves)
+        return bool(moves)
 
     def _follow(self) -> None:
         """Let the frames that need the changed ones follow, until nothing more changes."""

@@ -192,7 +192,7 @@ class Server:
         for link in (self._consuming, self._publishing):
             link.start()
             stack.callback(link.close)
-        self.federation, errands = self._federated(stack, acting, state)
+        self.federation, errands = self._federated(stack, acting, state, examiner)
         blobs = BlobService(self._broker_url, name, state.store, heartbeat=HEARTBEAT, elsewhere=errands.take_blobs)
         blobs.start()
         stack.callback(blobs.stop)
@@ -203,7 +203,9 @@ class Server:
             )
         return acting
 
-    def _federated(self, stack: ExitStack, acting: Acting, state: State) -> tuple[Federation, Errands]:
+    def _federated(
+        self, stack: ExitStack, acting: Acting, state: State, examiner: Examiner
+    ) -> tuple[Federation, Errands]:
         """Among the peers, from here until the server ends; what clients ask there has a link of its own."""
         inbox = self._inbox
         link = Link(self._broker_url, name=f"server {state.name} (clients of peers)", patient=True)
@@ -216,6 +218,7 @@ class Server:
             self._settings,
             self._broker_url,
             ask=acting.ask,
+            examine=examiner.ask,
             wake=lambda: inbox.put(None),
             on_client=errands.bring,
             on_news=errands.tell_news,

@@ -9,7 +9,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from distren.amqp import topology
 from distren.amqp.link import Delivery
 from distren.amqp.peers import ANSWERS, MESSAGES
 from distren.config import Settings
+from distren.domain.job import Blob
 from distren.errors import Conflict, DecodeError, DistrenError, NotFound
 from distren.federation import operator, sender
 from distren.federation.envelope import Envelope
@@ -29,13 +30,16 @@ from distren.federation.receiver import After, Handler, Receiver
 from distren.server.answers import problem
 from distren.server.associations import Associations
 from distren.server.blobs import BlobDesk
+from distren.server.examiner import OnExamined
 from distren.server.greetings import Greetings
+from distren.server.intake import Seed
 from distren.server.state import State
 from distren.storage import identity
 from distren.storage import peers as rows
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import FrameNews, JobNews, ShownJob, Submit, Submitted
+from distren.wire.moves import TakeOver
 from distren.wire.peers import Hello, Peers, Receipt, Watch
 
 log = logging.getLogger(__name__)
@@ -47,9 +51,12 @@ LOOK_EVERY = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Arrived:
+    """`seed`: the manifest of a job that was examined before."""
+
     member: Member
     envelope: Envelope
     delivery: Delivery
+    seed: Blob | None = None
 
 
 class Federation:
@@ -68,10 +75,11 @@ class Federation:
         wake: Callable[[], None],
         on_client: Callable[[Member, Delivery], None],
         on_news: Callable[[Member, Delivery], None],
+        examine: Callable[[Blob, OnExamined], None] | None = None,
     ) -> None:
         self._state, self._settings, self._broker_url = state, settings, broker_url
         self._ask, self._wake, self._on_client, self._on_news = ask, wake, on_client, on_news
-        self._receiver = Receiver()
+        self._receiver, self._examine = Receiver(), examine
         self._submissions: Counter[str] = Counter()
         self._listeners: dict[str, Callable[[str, Any], None]] = {}
         self._members: dict[str, Member] = {}
@@ -208,10 +216,34 @@ class Federation:
         elif envelope.to == ANSWERS and delivery.type not in (Hello.type, Receipt.type):
             member.mailbox.receive(delivery)
         elif envelope.to in (ANSWERS, topology.REQUESTS, MESSAGES):
-            self._arrived.append(_Arrived(member=member, envelope=envelope, delivery=delivery))
-            self._wake()
+            one = _Arrived(member=member, envelope=envelope, delivery=delivery)
+            if delivery.type != TakeOver.type or not self._examine_first(one):
+                self._arrive(one)
         else:
             log.warning("a peer's message to nobody was dropped", extra={"peer": member.name, "to": envelope.to})
+
+    def _arrive(self, one: _Arrived) -> None:
+        self._arrived.append(one)
+        self._wake()
+
+    def _examine_first(self, one: _Arrived) -> bool:
+        """Have a job that is handed over looked at by another process before its turn comes, where that is possible.
+
+        What the peer says meanwhile comes too early by its number, and is sent again.
+        """
+        try:
+            manifest = TakeOver.expect(one.delivery.body).manifest.value()
+        except DecodeError:
+            return False
+
+        def examined(found: Seed | DistrenError) -> None:
+            self._state.examined[manifest.digest] = found
+            self._arrive(replace(one, seed=manifest))
+
+        if self._examine is None:
+            return False
+        self._examine(manifest, examined)
+        return True
 
     def _serve_blobs(self, member: Member, delivery: Delivery) -> None:
         try:
@@ -242,6 +274,8 @@ class Federation:
         except DBAPIError as error:
             log.error("the database refuses what peers say, they will say it again: %s", error.orig)
         for one in arrived:
+            if one.seed is not None:
+                self._state.examined.pop(one.seed.digest, None)
             self._deal_with(one)
         if self._greetings.greet(self.members()):
             for member in self._members.values():

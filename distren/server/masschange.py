@@ -6,20 +6,20 @@ repeated, because the server died in between, changes only what is left.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection
 
 from distren.domain import frame as frame_rules
-from distren.domain.states import FRAME_ENDED, FrameState
+from distren.domain.states import FRAME_ENDED, FrameState, JobState
 from distren.server.lifecycle import Lifecycle, nothing_to_change
 from distren.storage import dependencies, mass
 from distren.storage import frames as frame_rows
 from distren.storage.dependencies import BROKEN
 from distren.wire.frames import Stop
 
-PART = 12_000
+PART = 15_000
 """frames of one part that are changed by a few statements: some 0.1 s"""
 _DEARER = 20
 """times that a frame takes of it that is looked at by itself, since others may need it"""
@@ -56,11 +56,13 @@ class MassChange:
     # -- each of these changes some frames and yields what it cost, in frames ----------------------------------------
 
     def _cancel(self) -> Iterator[int]:
-        if self._wanted is None:
+        begun = self._wanted is None and self._lifecycle.job(self._job).state is JobState.CANCELLED
+        if self._wanted is None and not begun:
             self._lifecycle.end(self._job)
             self._stop = None
-        one_by_one = self._is_one_by_one()
+        one_by_one, found = self._is_one_by_one(), False
         for part, count in self._parts(_OPEN, one_by_one=one_by_one):
+            found = True
             if one_by_one:
                 stored = frame_rows.chosen(self._connection, self._job, part, _OPEN)
                 self._lifecycle.apply_to(stored, self._lifecycle.cancelled)
@@ -70,29 +72,39 @@ class MassChange:
             if self._stop is not None:
                 self._stop += issued
             yield count * (_DEARER if one_by_one else 1)
+        if not found and begun:
+            self._lifecycle.end(self._job)  # raises: it was not half done, but is over
+        self._check_found(found or self._wanted is None)
 
     def _retry(self) -> Iterator[int]:
         states = BROKEN if self._wanted is None else FRAME_ENDED
-        one_by_one = self._is_one_by_one()
+        one_by_one, found = self._is_one_by_one(), False
         for part, count in self._parts(BROKEN if self._wanted is None else None, one_by_one=one_by_one):
-            lifecycle = self._lifecycle
+            lifecycle, found = self._lifecycle, True
             if one_by_one:
                 lifecycle.apply_to(frame_rows.chosen(self._connection, self._job, part), frame_rules.retried)
             else:
                 lifecycle.retry_many(self._job, part, states)
-                mass.wait_no_longer(self._connection, self._job, part)
+                if self._wanted is not None:
+                    mass.wait_no_longer(self._connection, self._job, part)
             lifecycle.open(self._job)
             yield count * (_DEARER if one_by_one else 1)
         if not one_by_one:
-            yield from self._settle()
+            found = (yield from self._settle()) or found
+        self._check_found(found)
 
-    def _settle(self) -> Iterator[int]:
-        """What some frames need may still have failed, and be of another job."""
-        after = -1
+    def _settle(self) -> Generator[int, None, bool]:
+        """What some frames need may still have failed, and be of another job; whether that is so."""
+        after, found = -1, False
         while (page := dependencies.page(self._connection, self._job, after, _PAGE)) is not None:
-            self._lifecycle.settle(self._job, after, page)
+            found = self._lifecycle.settle(self._job, after, page) or found
             after = page
             yield _PAGE
+        return found
+
+    def _check_found(self, found: bool) -> None:
+        if not found:
+            raise nothing_to_change(self._job, named=self._wanted is not None)
 
     def _is_one_by_one(self) -> bool:
         """Whether only some frames of a job are meant whose frames need one another, or are needed."""
@@ -105,9 +117,5 @@ class MassChange:
     ) -> Iterator[tuple[ColumnElement[bool], int]]:
         cursor = mass.Cursor(self._job, self._wanted, states)
         most = PART // _DEARER if one_by_one else PART // 2
-        found = cursor.next(self._connection, most)
-        if found is None and not (states is _OPEN and self._wanted is None):
-            raise nothing_to_change(self._job, named=self._wanted is not None)
-        while found is not None:
+        while (found := cursor.next(self._connection, most)) is not None:
             yield found
-            found = cursor.next(self._connection, most)

@@ -21,6 +21,8 @@ EVERY = 60.0
 """seconds"""
 _FRAMES = 200_000
 """frames that one look counts at most, so that it takes about 0.1 s; further jobs have their turn next time"""
+_LARGE_EVERY = 60
+"""rounds through all jobs until those with more frames than that are looked at again: one of a million takes 0.6 s"""
 
 
 class Repair:
@@ -29,6 +31,7 @@ class Repair:
     def __init__(self) -> None:
         self._after = -1
         self._next = 0.0
+        self._rounds = 0
 
     def is_due(self, steady: float) -> bool:
         return steady >= self._next
@@ -52,7 +55,8 @@ class Repair:
         return said
 
     def _some(self, connection: Connection) -> list[Job]:
-        everything = job_rows.open_jobs(connection)
+        large_too = self._rounds % _LARGE_EVERY == 0
+        everything = [job for job in job_rows.open_jobs(connection) if large_too or job.counts.total <= _FRAMES]
         rest = [job for job in everything if job.id > self._after] or everything
         chosen: list[Job] = []
         frames = 0
@@ -62,6 +66,7 @@ class Repair:
                 break
             chosen.append(job)
         self._after = chosen[-1].id if chosen and chosen[-1] is not rest[-1] else -1
+        self._rounds += self._after == -1
         return chosen
 
     @staticmethod

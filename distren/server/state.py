@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from distren.config import Limits
 from distren.domain.job import Blob
 from distren.domain.needs import Needs
+from distren.errors import DistrenError
 from distren.server import dispatch, views
 from distren.server.alone import Alone, AtHome
 from distren.server.changes import Changed
@@ -70,6 +71,7 @@ class State:
     fails. `changed` collects what transactions changed until it is told to listeners; `rearrange` is called after a
     change that makes frames in queues stand there wrongly, with what workers have to stop; `opened` is the steady time
     of the start; `sweeping`: something may be left of deleted jobs; `arriving`: the jobs that are being written;
+    `examine` looks at a seed in another process, `examined` holds what was found out before, by manifests;
     `keep_unused`: seconds that blobs stay which no job names.
     """
 
@@ -80,6 +82,7 @@ class State:
     database: str = ""
     limits: Limits = field(default_factory=Limits)
     examine: Callable[[Blob], Seed] | None = None
+    examined: dict[str, Seed | DistrenError] = field(default_factory=dict)
     kills: int = 3
     keep_unused: float = 86_400.0
     rearrange: Callable[[Stop | None], None] = lambda _: None

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from distren import failpoints
+from distren.domain.job import Blob
 from distren.errors import DistrenError
 from distren.federation.receiver import After
 from distren.server import belongings, intake
 from distren.server.changes import Changed
 from distren.server.federation import Federation
+from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
 from distren.server.state import State
 from distren.storage import jobs as job_rows
@@ -61,14 +63,23 @@ class TakeOvers:
         if (known := job_rows.by_key(connection, message.key)) is not None:
             return known.id, Changed()
         self._federation.check_quota(connection, peer)
-        manifest = message.manifest.value()
-        seed = state.examine(manifest) if state.examine else intake.read_seed(state.store, manifest, state.limits)
+        seed = self._seed(message.manifest.value())
         intake.check_renderers(seed.spec, state.fleet, state.steady())
         submit = Submit(manifest=message.manifest, key=message.key)
         job, _ = intake.record(connection, submit, seed, state.now(), state.lending.resolve)
         state.waterline.note(job)
         peers.note_job(connection, peer, job)
         return job, self._settle(connection, peer, message, job)
+
+    def _seed(self, manifest: Blob) -> Seed:
+        """The job of this manifest, which as a rule has been examined before. Raises what is wrong with it."""
+        state = self._state
+        found = state.examined.get(manifest.digest)
+        if found is None:
+            found = state.examine(manifest) if state.examine else intake.read_seed(state.store, manifest, state.limits)
+        if isinstance(found, DistrenError):
+            raise found
+        return found
 
     def _settle(self, connection: Connection, peer: str, message: TakeOver, job: int) -> Changed:
         """Make the new job what it was at the peer."""

@@ -6,9 +6,16 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
-from distren.amqp import topology
+import pytest
+
+from distren.amqp import requests, topology
+from distren.amqp.link import Consumer, Delivery, Link
+from distren.amqp.publisher import Outgoing
 from distren.broker.management import Management
 from distren.client.connection import Connection
+from distren.errors import Conflict, NoAnswer
+from distren.wire.codec import Message, decode
+from distren.wire.jobs import Change, Describe, Description, Problem, ShowJob, ShownJob
 
 LIMIT = 30.0
 
@@ -42,3 +49,67 @@ def test_the_news_of_a_job_ends_with_the_last_who_listens(vhost_url: str, manage
             wait_for(lambda: keys() == {"job.7"})
     finally:
         connection.close()
+
+
+class SlowServer:
+    """Says who it is as long as it is `there`, and refuses a change once it has been asked that three times."""
+
+    def __init__(self, url: str) -> None:
+        self.there, self.asked = True, 0
+        self._change: Delivery | None = None
+        queues = [queue for queue in topology.SERVER_QUEUES if queue.name == topology.REQUESTS]
+        self.link = Link(url, name="slow server", queues=queues)
+        self.link.consume(
+            Consumer(queue=topology.REQUESTS, tag="requests", on_delivery=self._on_request, automatic=True)
+        )
+        self.link.start()
+
+    def _on_request(self, delivery: Delivery) -> None:
+        message = decode(delivery.body)
+        if isinstance(message, Change):
+            self._change = delivery
+        elif self.there and isinstance(message, Describe):
+            self.asked += 1
+            self._reply(delivery, Description(server="alpha", software="0", renderers={}))
+        if self.asked == 3 and self._change is not None:
+            self._reply(self._change, Problem(error="Conflict", text="it is done"))
+
+    def _reply(self, delivery: Delivery, message: Message) -> None:
+        assert delivery.reply_to is not None
+        self.link.publish(
+            Outgoing(
+                exchange=topology.DEFAULT,
+                key=delivery.reply_to,
+                body=message.encode(),
+                correlation_id=delivery.correlation_id,
+                type=message.type,
+            )
+        )
+
+
+def test_a_change_that_takes_long_is_waited_for_as_long_as_the_server_is_there(vhost_url: str) -> None:
+    server, connection = SlowServer(vhost_url), Connection(vhost_url)
+    connection.start()
+    try:
+        with pytest.raises(Conflict, match="it is done"):
+            connection.ask(Change(job=1, action="cancel"), ShownJob, 0.2)
+        assert server.asked == 3
+        with pytest.raises(NoAnswer):
+            connection.ask(ShowJob(job=1), ShownJob, 0.2)
+        assert server.asked == 3  # whatever else is asked is not waited for
+    finally:
+        connection.close()
+        server.link.close()
+
+
+def test_a_change_is_not_waited_for_where_no_server_is(vhost_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "_SHORT", 0.2)
+    server, connection = SlowServer(vhost_url), Connection(vhost_url)
+    server.there = False
+    connection.start()
+    try:
+        with pytest.raises(NoAnswer, match="is it running"):
+            connection.ask(Change(job=1, action="cancel"), ShownJob, 0.2)
+    finally:
+        connection.close()
+        server.link.close()

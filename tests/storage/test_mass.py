@@ -14,6 +14,8 @@ from test_lifecycle import started, token
 from distren.domain import frameset
 from distren.domain.states import ISSUED, FrameState, JobState
 from distren.errors import Conflict
+from distren.server import masschange
+from distren.server.masschange import MassChange
 from distren.storage import frames as frame_rows
 
 F = FrameState
@@ -71,6 +73,30 @@ def test_named_frames_are_changed_by_statements_as_they_are_one_by_one(farm: Cha
         farm.check_counts(job, "0-300")
     with pytest.raises(Conflict, match="among those named"):
         farm.change_many(job, "cancel", frames)
+
+
+@pytest.mark.parametrize("frames", [None, "0-300"])
+def test_a_change_that_broke_off_is_finished_when_it_is_asked_for_again(
+    farm: Chained, frames: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server died between two parts: the broker brings the request to the next one."""
+    monkeypatch.setattr(masschange, "PART", 100)
+    base = farm.add("0")
+    job = farm.add("0-300", all_of("300", "0", job=base))
+    ranges = None if frames is None else frameset.parse(frames).ranges
+    actions: list[Literal["cancel", "retry"]] = ["cancel", "retry", "cancel"]
+    for action in actions:
+        for parts in (1, 2):
+            half = MassChange(job, action, ranges)
+            for _ in range(parts):
+                farm.change(lambda lifecycle, half=half: half.part(lifecycle._connection, lifecycle, 1))  # type: ignore[misc]
+        farm.change_many(job, action, frames)
+        farm.check_counts(job, "0-300")
+        wanted = F.CANCELLED if action == "cancel" else F.READY
+        assert {*farm.states(job, "0-299")} == {wanted}
+        if action == "cancel":
+            with pytest.raises(Conflict):
+                farm.change_many(job, action, frames)
 
 
 def states_of(farm: Chained, job: int) -> dict[int, FrameState]:
