@@ -38,6 +38,32 @@ HEARTBEAT = 10
 _RESOURCE_LOCKED = 405
 
 
+class _Away:
+    """Which links of this process miss their broker: what is said of it is said once for all of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._links: dict[str, set[int]] = {}
+
+    def add(self, url: str, link: object) -> bool:
+        """Whether it is the first of those that miss the broker at `url`."""
+        with self._lock:
+            links = self._links.setdefault(url, set())
+            links.add(id(link))
+            return len(links) == 1
+
+    def remove(self, url: str, link: object) -> bool:
+        """Whether it is the last one."""
+        with self._lock:
+            links = self._links.get(url, set())
+            last = links == {id(link)}
+            links.discard(id(link))
+            return last
+
+
+_away = _Away()
+
+
 class Link:
     """One connection, its thread, and what is declared and consumed each time it (re)opens.
 
@@ -267,7 +293,8 @@ class Link:
                 self._failure = error
                 break
             if not told:
-                log.warning("no connection to the broker, trying again until it is back: %s", error)
+                if _away.add(self._url, self):
+                    log.warning("no connection to the broker, trying again until it is back: %s", error)
                 told = True
             self._rest(wait)
             wait = min(wait * 2, LONGEST_WAIT)
@@ -285,6 +312,7 @@ class Link:
     def _end(self) -> None:
         """Tell everybody who waits for a confirm that it will not come."""
         self._ended = True
+        _away.remove(self._url, self)
         self._obey_all()
         self._publisher.give_up(self._why_ended())
         self._first.set()
@@ -344,7 +372,7 @@ class Link:
     def _ready(self, channel: Channel) -> None:
         self._channel = channel
         self._session += 1
-        if self._first.is_set():
+        if _away.remove(self._url, self) and self._first.is_set():
             log.info("connected to the broker again")
         self._publisher.resume(channel)
         self._standing.opened()

@@ -22,6 +22,7 @@ from distren.domain.frameset import FrameSet
 from distren.domain.states import FrameState, JobState
 from distren.errors import (
     BrokerUnavailable,
+    Conflict,
     DecodeError,
     FrameRangeError,
     JobFailed,
@@ -32,6 +33,7 @@ from distren.errors import (
 from distren.urls import Url
 from distren.wire.codec import Message
 from distren.wire.jobs import (
+    MOST_RANGES,
     AttemptInfo,
     Attempts,
     Change,
@@ -331,8 +333,21 @@ class Job:
     ) -> JobInfo:
         numbers = frame_numbers(frames)
         ranges = None if numbers is None else [(part[0], part[-1], part.step) for part in numbers.ranges]
-        change = Change(job=self.id, action=action, priority=priority, frames=ranges, force=force)
-        return self._ask(change, ShownJob).job
+        parts = (
+            [None] if ranges is None else [ranges[at : at + MOST_RANGES] for at in range(0, len(ranges), MOST_RANGES)]
+        )
+        changed: JobInfo | None = None
+        refused: Conflict | None = None
+        for part in parts:
+            change = Change(job=self.id, action=action, priority=priority, frames=part, force=force)
+            try:
+                changed = self._ask(change, ShownJob).job
+            except Conflict as error:  # it may be that nothing changes for these alone
+                refused = error
+        if changed is not None:
+            return changed
+        assert refused is not None
+        raise refused
 
     # -- fetching ----------------------------------------------------------------------------------------------------
 

@@ -170,9 +170,9 @@ class Follower:
 
 def _tells_more(news: News, seen: _Seen) -> bool:
     if isinstance(news, FrameNews):
-        old = seen.frame
+        old = seen.frame  # news of mere progress name no number of attempts
         return any(
-            (one.state, one.attempts, one.worker) != (old.state, old.attempts, old.worker)
+            (one.state, one.attempts or old.attempts, one.worker) != (old.state, old.attempts, old.worker)
             for one in news.frames
             if one.frame == old.frame
         )

@@ -59,11 +59,11 @@ def sqlite_file(engine: Engine) -> Path | None:
 def _keep_private(file: Path) -> None:
     """Nobody but its owner may read the database: passwords of peers stand in it. SQLite's other files follow it.
 
-    Raises OSError where it can not be made; one that belongs to somebody else stays as it is.
+    What can not be made or changed stays as it is: SQLite will say what is wrong, if anything is.
     """
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-    with suppress(PermissionError):
-        if file.stat().st_mode & 0o077:
+    with suppress(OSError):
+        if file.name != ":memory:":
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
             file.chmod(0o600)
 
 

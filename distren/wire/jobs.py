@@ -21,6 +21,9 @@ from distren.wire.fields import (
     Token,
 )
 
+MOST_RANGES = 10_000
+"""that one change names"""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
@@ -176,7 +179,7 @@ class Change(Message, type="job.change"):
     action: Literal["cancel", "pause", "resume", "retry", "priority", "delete"]
     force: bool = False
     priority: Annotated[int, Field(ge=0, le=100)] | None = None
-    frames: Annotated[list[Range], Field(max_length=10_000)] | None = None
+    frames: Annotated[list[Range], Field(max_length=MOST_RANGES)] | None = None
 
 
 class ListAttempts(Message, type="frame.attempts"):

@@ -2,7 +2,8 @@
 
 Auto starts from one render for each core. Many programs leave a core idle for a part of their time (POV-Ray sleeps for
 0.65 s at its start), so while all slots are busy and a part of the processor is idle all the same, there may be more
-renders, up to MOST for each core, as long as memory for them is there. When nothing is idle there are fewer again.
+renders, up to MOST for each core, as long as memory for them is there; of programs that sleep most of their time up to
+MOST_IDLE. When nothing is idle there are fewer again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ LOOK = 0.25
 """seconds between two questions for the limit that let it follow the machine; seldomer costs some percent of speed"""
 MOST = 2.0
 """renders for each core"""
+MOST_IDLE = 8.0
+"""the same for programs that hardly use it: of such as many as it takes to fill it"""
 RAISE = 0.06
 """share of the processor that must be idle before there are more renders"""
 LOWER = 0.01
@@ -43,7 +46,8 @@ RESERVE = 0.05
 class Load:
     """What a decision is made from: cores idle on the average, bytes to be had, and renders under way.
 
-    `young` of them have not taken their memory yet; `peak` is what a render takes at most, None where none has ended.
+    `young` of them have not taken their memory yet; `peak` is what a render takes at most, and `share` how many cores
+    one uses on the average, both None where none has ended.
     """
 
     free: float
@@ -51,6 +55,7 @@ class Load:
     running: int
     young: int
     peak: int | None
+    share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +65,10 @@ class Bounds:
     cores: int
     memory: int
 
-    @property
-    def most(self) -> int:
-        return max(self.cores, math.floor(MOST * self.cores))
+    def most(self, share: float | None) -> int:
+        """Renders of which each uses `share` of a core."""
+        filling = MOST if share is None else min(1 / max(share, 0.01), MOST_IDLE)
+        return max(self.cores, math.floor(max(filling, MOST) * self.cores))
 
 
 def fitting(load: Load, bounds: Bounds) -> int:
@@ -80,10 +86,15 @@ def decided(target: int, load: Load, bounds: Bounds, *, settled: bool) -> int:
     if not load.running:
         target = bounds.cores
     elif settled and load.running >= target and load.free >= RAISE * bounds.cores:
-        target += max(1, math.floor(load.free))
+        target += min(max(1, math.floor(load.free / _usual(load.share))), target)
     elif settled and target > bounds.cores and load.free < LOWER * bounds.cores:
         target -= 1
-    return max(1, min(target, bounds.most, fitting(load, bounds)))
+    return max(1, min(target, bounds.most(load.share), fitting(load, bounds)))
+
+
+def _usual(share: float | None) -> float:
+    """Cores that one more render is expected to use: one, unless the last ones have slept most of their time."""
+    return 1.0 if share is None or share >= 1 / MOST else max(share, 1 / MOST_IDLE)
 
 
 class Renders(Protocol):
@@ -95,6 +106,9 @@ class Renders(Protocol):
 
     @property
     def peak(self) -> int | None: ...
+
+    @property
+    def share(self) -> float | None: ...
 
 
 class Gauge(Protocol):
@@ -156,6 +170,7 @@ class Admission:
             running=self._renders.running,
             young=self._renders.young(YOUNG),
             peak=self._renders.peak,
+            share=self._renders.share,
         )
         settled = sample.time - self._changed >= SETTLE
         target = decided(self._target, load, self._bounds, settled=settled)

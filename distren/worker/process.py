@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distren.renderers.protocol import Command, Progress, Trouble
@@ -79,11 +79,11 @@ class Outcome:
 
 
 class Census:
-    """Counts the renders of this process, and remembers how much memory the last ones took at their peaks."""
+    """Counts the renders of this process, and remembers what the last ones took."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._peaks: deque[int] = deque(maxlen=32)
+        self._last: deque[Outcome] = deque(maxlen=32)
         self._starts: deque[float] = deque(maxlen=1024)
         self.running = 0
 
@@ -104,15 +104,24 @@ class Census:
             with self._lock:
                 self.running -= 1
 
-    def note(self, memory: int) -> None:
+    def note(self, outcome: Outcome) -> Outcome:
+        """Remember how a render has ended."""
         with self._lock:
-            self._peaks.append(memory)
+            self._last.append(replace(outcome, log=b""))
+        return outcome
 
     @property
     def peak(self) -> int | None:
         """Bytes; the largest of the last renders, None before the first."""
         with self._lock:
-            return max(self._peaks, default=None)
+            return max((one.memory for one in self._last), default=None)
+
+    @property
+    def share(self) -> float | None:
+        """Cores that one of the last renders used on the average, None before the first."""
+        with self._lock:
+            seconds = sum(one.seconds for one in self._last)
+            return sum(one.processor for one in self._last) / seconds if seconds else None
 
 
 CENSUS = Census()
@@ -145,17 +154,17 @@ def run(
             ended = running.end()
         watch.read_rest()
         running.close()
-    memory = max(watch.gauge.memory, ended.memory)
-    CENSUS.note(memory)
-    return Outcome(
-        status=ended.status if ended.status >= 0 else None,
-        trouble=watch.verdict(ended.status),
-        seconds=time.monotonic() - began,
-        log=watch.transcript.text(),
-        stopped=watch.stopped,
-        over=watch.over is not None,
-        memory=memory,
-        processor=ended.processor,
+    return CENSUS.note(
+        Outcome(
+            status=ended.status if ended.status >= 0 else None,
+            trouble=watch.verdict(ended.status),
+            seconds=time.monotonic() - began,
+            log=watch.transcript.text(),
+            stopped=watch.stopped,
+            over=watch.over is not None,
+            memory=max(watch.gauge.memory, ended.memory),
+            processor=ended.processor,
+        )
     )
 
 

@@ -98,16 +98,16 @@ class Session:
             return Answered(outcome=self._ended(watch, began))
         self._child.freeze()
         after = usage.measure(self._child.members())
-        memory = max(gauge.memory, after.memory)
-        CENSUS.note(memory)
         watch.read_rest()
-        outcome = Outcome(
-            status=0,
-            trouble=None,
-            seconds=time.monotonic() - began,
-            log=watch.transcript.text(),
-            memory=memory,
-            processor=max(after.processor - before.processor, 0.0),
+        outcome = CENSUS.note(
+            Outcome(
+                status=0,
+                trouble=None,
+                seconds=time.monotonic() - began,
+                log=watch.transcript.text(),
+                memory=max(gauge.memory, after.memory),
+                processor=max(after.processor - before.processor, 0.0),
+            )
         )
         answer = _read(line)
         if isinstance(answer, Trouble):
@@ -154,21 +154,20 @@ class Session:
         ended = self._child.end()
         watch.read_rest()
         self._child.close()
-        memory = max(watch.gauge.memory, ended.memory)
-        CENSUS.note(memory)
         trouble = watch.verdict(ended.status)
         if trouble is None:
             trouble = Trouble(f"{Path(self._command.argv[0]).name} ended in the middle of a frame")
-        return Outcome(
+        outcome = Outcome(
             status=ended.status if ended.status >= 0 else None,
             trouble=trouble,
             seconds=time.monotonic() - began,
             log=watch.transcript.text(),
             stopped=watch.stopped,
             over=watch.over is not None,
-            memory=memory,
+            memory=max(watch.gauge.memory, ended.memory),
             processor=ended.processor,
         )
+        return CENSUS.note(outcome)
 
 
 def _read(line: bytes) -> tuple[ExpectedFile, ...] | Trouble:

@@ -26,10 +26,8 @@ MEETS = frozenset(
 )
 """It has no server, and keeps nothing on a worker's disk."""
 _SETTLED = 90.0
-"""seconds without any fault, rendering or record after which nothing more is to be expected: RabbitMQ gives back
+"""seconds without any rendering, record or fault after which nothing more is to be expected: RabbitMQ gives back
 at once what a lost connection held, and its workers wait up to half a minute before they connect again"""
-_STUCK = 240.0
-"""seconds without any rendering after which no further fault will come either"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,28 +116,30 @@ def _producer(farm: CeleryFarm, course: Course) -> Iterator[subprocess.Popen[byt
 def _wait_settled(
     farm: CeleryFarm, producer: subprocess.Popen[bytes], disturbing: Disturber, say: Callable[[str], None]
 ) -> None:
-    """Until all tasks are accepted and all faults over, and each task is recorded or nothing moves any more."""
+    """Until all tasks are accepted, and either all faults are over and each is recorded, or nothing moves any more.
+
+    Faults are set to the count of begun frames: where these are lost, the rest of the faults do not come.
+    """
     begun = renderlog.Counter(farm.render_log).begun
-    last, moved, peace, told = (-1, 0), time.monotonic(), time.monotonic(), time.monotonic()
-    while producer.poll() is None or time.monotonic() - max(moved, peace) < _SETTLED:
-        now = begun(), len(_recorded(farm.database))
+    last: object = None
+    moved, told = time.monotonic(), time.monotonic()
+    while time.monotonic() - moved < _SETTLED:
+        now = begun(), len(_recorded(farm.database)), len(disturbing.struck), len(_accepted(farm))
         if now != last:
             last, moved = now, time.monotonic()
-        if disturbing.is_alive():
-            peace = time.monotonic()
-        elif producer.poll() is not None and not _missing(farm):
-            return
-        if time.monotonic() - moved > _STUCK:
+        elif producer.poll() is not None and not disturbing.is_alive() and not _missing(farm):
             return
         if time.monotonic() - told > 15:
             told = time.monotonic()
-            say(f"celery: {last[1]} recorded, {last[0]} begun")
+            say(f"celery: {now[1]} recorded, {now[0]} begun, {now[2]} faults over")
         time.sleep(0.5)
 
 
 def _accepted(farm: CeleryFarm) -> dict[str, int]:
     """The frames of the tasks that Celery has accepted."""
-    entries = map(json.loads, (farm.folder / "jobs" / "submit.log").read_text("utf-8").splitlines())
+    log = farm.folder / "jobs" / "submit.log"
+    lines = log.read_text("utf-8").splitlines(keepends=True) if log.exists() else []
+    entries = [json.loads(line) for line in lines if line.endswith("\n")]
     return {entry["task"]: entry["frame"] for entry in entries}
 
 

@@ -30,6 +30,8 @@ READY_WITHIN = 120.0
 """seconds"""
 SERVER = "trial"
 STANDBY = "standby"
+_MIGRATING = threading.Lock()
+"""Alembic has one context for the whole process, and several farms may start in it"""
 _WORKER_DISK = 24 * 2**20
 _SERVER_DISK = 96 * 2**20
 _SERVER_DISK_PER_FRAME = 40_000
@@ -161,7 +163,8 @@ class TrialFarm:
                 stack.callback(self.disks[name].close)
 
     def _start(self, stack: ExitStack) -> None:
-        schema.upgrade(f"sqlite:///{self.folder / 'server' / 'server' / 'distren.db'}")
+        with _MIGRATING:
+            schema.upgrade(f"sqlite:///{self.folder / 'server' / 'server' / 'distren.db'}")
         for name in self._server_names():
             flags = ["--server", self.size.server]
             self.servers.append(self._service(name, "server", *flags, prefix=self.size.server_prefix))

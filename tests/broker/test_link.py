@@ -349,6 +349,22 @@ def test_a_cut_line_is_replaced_and_consumers_come_back(line: Line, new_link: Ca
     assert (inbox.bodies(), own.bodies()) == ([b"after"], [b"heard"])
 
 
+def test_the_loss_of_the_broker_is_told_once_for_all_links(
+    line: Line, new_link: Callable[..., Link], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "distren")
+    links = [new_link(line.url), new_link(line.url)]
+    for lost in (1, 2):
+        line.cut()
+        wait_for(lambda: not any(link.is_up for link in links))
+        calls = line.calls
+        wait_for(lambda calls=calls: line.calls >= calls + 4)
+        line.mend()
+        wait_for(lambda: all(link.is_up for link in links))
+        assert caplog.text.count("no connection to the broker, trying again until it is back") == lost
+        wait_for(lambda lost=lost: caplog.text.count("connected to the broker again") == lost)
+
+
 def test_what_was_not_confirmed_is_sent_again(line: Line, new_link: Callable[..., Link]) -> None:
     link = new_link(line.url)
     line.swallows_answers = True

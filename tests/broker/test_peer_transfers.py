@@ -155,6 +155,18 @@ def _stalled(fetch: Fetch) -> int:
     return fetch.bytes
 
 
+def test_more_frames_are_changed_than_one_message_can_name(two: Two, tmp_path: Path) -> None:
+    alpha, _ = two
+    (tmp_path / "a.pov").write_text("sphere { 0, 1 }")
+    with alpha.farm() as farm:
+        job = farm.submit(tmp_path / "a.pov", frames="1-30001", width=8, height=8)
+        assert job.cancel(range(1, 30_002, 2)).counts == {"ready": 15_000, "cancelled": 15_001}
+        with pytest.raises(Conflict, match="among those named"):
+            job.cancel(range(1, 30_002, 2))
+        assert job.retry([1, 30_001, *range(3, 30_001, 2)]).counts == {"ready": 30_001}
+        job.delete(force=True)
+
+
 def test_a_job_is_handed_over_and_only_what_the_peer_lacks_travels(
     two: Two, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

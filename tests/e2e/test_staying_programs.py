@@ -228,7 +228,7 @@ def test_every_limit_ends_the_frame_that_breaks_it_and_no_other(
 def test_a_program_stands_still_between_two_frames(worker: Worker) -> None:
     """A scene that goes on in a thread of its own takes nothing while nobody looks."""
     worker.render(1, SPIN)
-    assert [one.status() for one in programs()] == [psutil.STATUS_STOPPED]
+    wait_for(lambda: [one.status() for one in programs()] == [psutil.STATUS_STOPPED], 20)
     assert worker.render(2)[0].outcome.trouble is None
 
 

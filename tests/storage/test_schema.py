@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,19 @@ def test_sqlite_keeps_its_promises(tmp_path: Path) -> None:
         other.dispose()
     assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     engine.dispose()
+
+
+def test_nobody_but_its_owner_reads_a_sqlite_database(tmp_path: Path) -> None:
+    """Passwords of peers stand in it."""
+    file = tmp_path / "server" / "distren.db"
+    file.parent.mkdir()
+    file.touch(0o644)
+    file.chmod(0o644)
+    schema.upgrade(f"sqlite:///{file}")
+    engine = open_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        identity.claim(connection, "alpha", 1.0)
+        found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
+    engine.dispose()
+    assert found.pop("distren.db") == 0o600
+    assert set(found.values()) <= {0o600}

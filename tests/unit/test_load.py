@@ -60,7 +60,7 @@ def test_nothing_changes_before_the_last_change_can_be_seen() -> None:
     ],
 )
 def test_memory_bounds_the_number_of_renders(now: Load, wanted: int) -> None:
-    assert min(decided(4, now, FOUR, settled=True), FOUR.most) == wanted
+    assert min(decided(4, now, FOUR, settled=True), FOUR.most(None)) == wanted
 
 
 def test_memory_acts_at_once() -> None:
@@ -94,6 +94,7 @@ class Renders:
     def __init__(self) -> None:
         self.running = 0
         self.peak: int | None = 50 * MIB
+        self.share: float | None = None
 
     def young(self, seconds: float) -> int:
         return 0
@@ -124,6 +125,17 @@ def test_auto_begins_with_the_cores_rises_while_some_are_idle_and_falls_when_non
     assert admission.limit == 4
     assert limits(admission, gauge, renders, 10.0, 1.0) == 8
     assert limits(admission, gauge, renders, 20.0, 0.0) == 4
+
+
+def test_programs_that_sleep_most_of_their_time_are_more_than_others() -> None:
+    gauge, renders = Gauge(), Renders()
+    admission = Admission("auto", gauge=gauge, renders=renders)
+    renders.share = 0.05
+    assert limits(admission, gauge, renders, 30.0, 1.0) == 32
+    renders.share = 0.25
+    assert limits(admission, gauge, renders, 10.0, 1.0) == 16
+    renders.share = 3.0  # one with many threads
+    assert limits(admission, gauge, renders, 10.0, 1.0) == 8
 
 
 def test_a_short_idle_moment_of_a_busy_machine_changes_nothing() -> None:
