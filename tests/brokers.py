@@ -29,7 +29,7 @@ _AMQP, _MANAGEMENT = 5672, 15672
 class Broker:
     """A broker that runs as long as the test session; `amqp_url` is that of its virtual host `/`.
 
-    `folder` is where a node of this machine keeps its logs and data.
+    `folder` is where a node of this machine keeps its logs and data, `name` that of a container.
     """
 
     kind: Kind
@@ -39,6 +39,7 @@ class Broker:
     password: str
     version: str
     folder: Path | None = None
+    name: str | None = None
 
     def management(self) -> Management:
         """A client of its management API; to be closed."""
@@ -139,6 +140,7 @@ def container() -> Iterator[Broker]:
             user=user,
             password=password,
             version=version,
+            name=name,
         )
 
 

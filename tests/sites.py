@@ -1,11 +1,13 @@
 """Sites of a federation: real servers, each on a virtual host of its own on one broker or another.
 
-Fixtures: `two` are peers that the tests of a module share; with `soon` what takes half a minute takes a second.
+Fixtures: `two` are peers that the tests of a module share, and `line` is a way to `broker` that can be cut; with `soon`
+what takes half a minute takes a second.
 """
 
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +26,11 @@ from distren.server import borrower, federation, greetings, lender
 from distren.server.daemon import Server
 from distren.storage import schema
 from distren.storage.engine import open_engine
+from distren.wire.jobs import FrameInfo, JobInfo
 from distren.wire.peers import PeerInfo
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from trials.proxy import Proxies, Proxy
 
 PATIENCE = 60.0
 """seconds that anything may take on a loaded machine"""
@@ -142,6 +148,47 @@ def site(name: str, folder: Path, broker: Broker, management: Management, **sett
                 management.delete_vhost(each)
 
 
+# -- what a client sees -----------------------------------------------------------------------------------------------
+
+
+def info(at: Site, job: int) -> JobInfo:
+    with at.farm() as farm:
+        return farm.job(job).info()
+
+
+def frames(at: Site, job: int) -> list[FrameInfo]:
+    with at.farm() as farm:
+        return list(farm.job(job).frames())
+
+
+def ended(at: Site, job: int, state: str = "done") -> bool:
+    found = info(at, job).state
+    assert found in ("active", "paused", state)
+    return found == state
+
+
+def offered(at: Site, peer: Site) -> int:
+    """How many frames `peer` takes, as far as `at` knows."""
+    offers = at.server.lending.room
+    return sum(room for queue, room in offers.items() if queue.startswith(f"peer/{peer.name}/"))
+
+
+def all_jobs(at: Site) -> list[JobInfo]:
+    with at.farm() as farm:
+        return list(farm.jobs())
+
+
+# -- among peers ------------------------------------------------------------------------------------------------------
+
+
+def part(*two: Site) -> None:
+    """End an association, by the operators' ways on both sides."""
+    for here, there in (two, tuple(reversed(two))):
+        operator.remove(here.settings, there.name)
+        here.reload()
+        operator.dissolve(here.settings, there.name)
+
+
 Two = tuple[Site, Site]
 
 
@@ -163,19 +210,29 @@ def pair(folder: Path, here: Broker, there: Broker, place: str | None = None, **
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker) -> Iterator[Two]:
+def soon() -> Iterator[None]:
+    """What takes half a minute takes a second; sites that are made before wait for their first half minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sender, "FIRST_PATIENCE", 1.0)
+        patch.setattr(federation, "LOOK_EVERY", 0.5)
+        patch.setattr(greetings, "HELLO_EVERY", 1.0)
+        patch.setattr(health, "DOWN_AFTER", 20.0)
+        patch.setattr(lender, "SILENT_AFTER", 5.0)
+        patch.setattr(lender, "REFUSED_FOR", 2.0)
+        patch.setattr(borrower, "GIVE_BACK_AFTER", 2.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def two(soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker) -> Iterator[Two]:
     """Two peers, on two brokers; the first one holds the shovels."""
     with pair(tmp_path_factory.mktemp("sites"), other_broker, broker) as made:
         yield made
 
 
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes half a minute takes a second."""
-    monkeypatch.setattr(sender, "FIRST_PATIENCE", 1.0)
-    monkeypatch.setattr(federation, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(greetings, "HELLO_EVERY", 1.0)
-    monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
-    monkeypatch.setattr(lender, "SILENT_AFTER", 5.0)
-    monkeypatch.setattr(lender, "REFUSED_FOR", 2.0)
-    monkeypatch.setattr(borrower, "GIVE_BACK_AFTER", 2.0)
+@pytest.fixture(scope="module")
+def line(broker: Broker) -> Iterator[Proxy]:
+    """A way to `broker`, to be cut."""
+    proxies = Proxies()
+    yield proxies.open(urlsplit(broker.amqp_url).port or 0)
+    proxies.close()

@@ -17,9 +17,10 @@ class Health:
 
     `opened` is the steady time at which this server began to listen: a peer that has not been heard since then is not
     down before it could have been. `trouble` says what keeps its messages, as far as can be seen from here; `refused`
-    why one side takes nothing.
+    why one side takes nothing. `reached`: its broker is reached from here; else it reaches ours.
     """
 
+    reached: bool = True
     software: str | None = None
     seen: float | None = None
     opened: float | None = None
@@ -76,4 +77,6 @@ class Health:
             return self.refused
         if state == "up":
             return self.trouble
-        return self.trouble or "its broker can be reached, but its server does not answer: is it running?"
+        if self.trouble or not self.reached:
+            return self.trouble or "nothing comes from it: is its server running, and does its broker reach this one?"
+        return "its broker can be reached, but its server does not answer: is it running?"

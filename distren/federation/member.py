@@ -38,7 +38,9 @@ class Member:
     ) -> None:
         self.peer = peer
         self.instance = peer.instance
-        self.health = Health(software=peer.software, seen=peer.seen, opened=time.monotonic())
+        self.health = Health(
+            software=peer.software, seen=peer.seen, opened=time.monotonic(), reached=peer.address is not None
+        )
         self.link = PeerLink(
             broker_url,
             own,

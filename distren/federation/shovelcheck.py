@@ -31,12 +31,21 @@ def check(management: Management, broker_url: str, own: str, peer: Peer) -> str:
             management.put_shovel(shovel, name, definition)
             trouble = trouble or f"the shovel {shovel} was missing"
         elif one.get("state") == "terminated":
-            reason = str(one.get("reason", "no reason given")).strip('<>"')[:300]
+            reason = " ".join(str(one.get("reason", "no reason given")).split()).strip('<>"')[:300]
             _restart(management, broker_url, own, peer, shovel, reason)
             trouble = trouble or f"the shovel {shovel} stopped: {reason}"
         elif one.get("state") != "running":
-            trouble = trouble or f"the shovel {shovel} does not reach the other broker"
+            trouble = trouble or f"the shovel {shovel} does not run: {_why_not(own, peer)}"
     return trouble
+
+
+def _why_not(own: str, peer: Peer) -> str:
+    """What keeps us, and so our shovels, from the peer's broker."""
+    try:
+        address.probe(str(peer.address), own)
+    except DistrenError as error:
+        return str(error)
+    return "it is being started"
 
 
 def _restart(management: Management, broker_url: str, own: str, peer: Peer, shovel: str, reason: str) -> None:

@@ -133,7 +133,11 @@ class BlobDesk:
             elif pull is not None and sender not in pull.holders:
                 pull.holders.append(sender)
         if pull is None:
-            self._tell(sender, Refused(digest=blob.digest, reason="too much is on its way to the server: its quota"))
+            reason = "too much is on its way to the server"
+            if self._most_bytes is not None:
+                reason += f": its quota of {self._most_bytes} bytes for a peer"
+            log.warning("a blob of %d bytes is refused: %s", blob.size, reason, extra={"blob": blob.digest})
+            self._tell(sender, Refused(digest=blob.digest, reason=reason))
 
     def _has_room(self, blob: Blob) -> bool:
         if self._most_bytes is not None:

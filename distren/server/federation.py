@@ -6,7 +6,7 @@ Messages come in by the threads of the peers' links; changes are made in the ser
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,6 +35,7 @@ from distren.server.greetings import Greetings
 from distren.server.intake import Seed
 from distren.server.state import State
 from distren.storage import identity
+from distren.storage import jobs as job_rows
 from distren.storage import peers as rows
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message, decode
@@ -80,7 +81,8 @@ class Federation:
         self._state, self._settings, self._broker_url = state, settings, broker_url
         self._ask, self._wake, self._on_client, self._on_news = ask, wake, on_client, on_news
         self._receiver, self._examine = Receiver(), examine
-        self._submissions: Counter[str] = Counter()
+        self._submissions: defaultdict[str, set[str]] = defaultdict(set)
+        """the keys of jobs of each peer that are being examined"""
         self._listeners: dict[str, Callable[[str, Any], None]] = {}
         self._members: dict[str, Member] = {}
         self._desks: dict[str, BlobDesk] = {}
@@ -141,9 +143,9 @@ class Federation:
         if (member := self._members.get(peer)) is not None:
             member.tell(MESSAGES, message)
 
-    def check_quota(self, connection: Connection, peer: str) -> None:
-        """Raise Conflict where the peer has as many jobs here, or on their way, as it may."""
-        open_jobs = rows.open_jobs(connection, peer) + self._submissions[peer]
+    def check_quota(self, connection: Connection, peer: str, besides: str | None = None) -> None:
+        """Raise Conflict where the peer has as many jobs here, or on their way, as it may; `besides`: a key."""
+        open_jobs = rows.open_jobs(connection, peer) + len(self._submissions[peer] - {besides})
         if open_jobs >= self._settings.peer_jobs:
             raise Conflict(
                 f"'{peer}' has {open_jobs} open jobs at '{self._state.name}', which takes no more than "
@@ -355,15 +357,20 @@ class Federation:
             message = decode(one.delivery.body)
             if isinstance(message, Submit):
                 with self._state.engine.begin() as connection:
-                    self.check_quota(connection, one.member.name)
+                    # One that is here already is asked for again, as the answer was lost.
+                    if job_rows.by_key(connection, message.key) is None:
+                        self.check_quota(connection, one.member.name, besides=message.key)
         except DistrenError as error:
+            log.warning("a peer's request is refused: %s", error, extra={"peer": one.member.name})
             self._tell(one, problem(error))
             return
-        submissions = int(isinstance(message, Submit))
-        self._submissions[one.member.name] += submissions
+        key = message.key if isinstance(message, Submit) else None
+        if key is not None:
+            self._submissions[one.member.name].add(key)
 
         def answered(reply: Message) -> None:
-            self._submissions[one.member.name] -= submissions
+            if key is not None:
+                self._submissions[one.member.name].discard(key)
             if isinstance(reply, Submitted):
                 with self._state.engine.begin() as connection:
                     rows.note_job(connection, one.member.name, reply.job)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distren.amqp.link import Delivery
 from distren.domain.job import Blob
-from distren.errors import DistrenError
+from distren.errors import DistrenError, NoAnswer
 from distren.federation.member import Member
 from distren.jobfile.manifest import read_manifest
 from distren.server import intake
@@ -24,6 +24,8 @@ from distren.wire.peers import Forwarding
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 4
+PATIENCE = 20.0
+"""seconds after which a peer that has not answered is asked again"""
 _SILENCE = 120.0
 """seconds without a byte after which a peer is given up; what it has got, it keeps"""
 _TELL_AFTER = 3.0
@@ -105,7 +107,13 @@ class Handover:
             task.sent, task.missing = sent, missing
 
         member.uploads.offer_all(self._files(submit), on_bytes=note, timeout=_SILENCE)
-        return member.ask(submit, Submitted)
+        until = self._steady() + _SILENCE
+        while True:
+            try:
+                return member.ask(submit, Submitted, PATIENCE)
+            except NoAnswer:  # its key makes that one job, however often the peer is asked
+                if self._steady() > until:
+                    raise
 
     def _files(self, submit: Submit) -> list[tuple[Blob, Path]]:
         """Everything that the job consists of. Raises NotFound where the client has not uploaded it to us."""

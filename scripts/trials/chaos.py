@@ -19,12 +19,18 @@ from rich.table import Table
 from trials import disk, schedule, trial
 from trials.checker import Verdict
 from trials.farm import Size, TrialFarm
+from trials.peers import chaos as peers
+from trials.peers.schedule import LONGEST
+from trials.peers.shapes import SHAPES
 from trials.schedule import Fault
 
 
 def main(description: str | None) -> int:
     """0 where the farm has kept its promise, 1 where it has not."""
     arguments = _arguments(description)
+    if arguments.servers > 1:
+        return peers.main(arguments, _say)
+    arguments.workers = arguments.workers or 8
     began = time.monotonic()
     disks = not arguments.no_disks and disk.possible()
     plan = schedule.plan(
@@ -66,8 +72,15 @@ def _arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="names the schedule: the same seed, the same faults")
     parser.add_argument("--frames", type=int, default=1_000, help="how many frames are rendered (default 1000)")
     parser.add_argument("--faults", type=int, default=15, help="how many faults strike (default 15)")
-    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--workers", type=int, help="of each server (default 8; 2 where there are several servers)")
     parser.add_argument("--slots", type=int, default=1, help="frames that a worker renders at once (default 1)")
+    parser.add_argument(
+        "--servers", type=int, choices=range(1, 6), default=1, help="how many servers, each with a broker (default 1)"
+    )
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="ring", help="which of them are peers")
+    parser.add_argument(
+        "--longest", type=float, default=LONGEST, help="seconds that a line between two brokers is cut (default 60)"
+    )
     parser.add_argument("--broker", choices=["local", "container"], default="local", help="which RabbitMQ")
     parser.add_argument("--standby", action="store_true", help="two processes for the server; faults strike either")
     parser.add_argument("--no-disks", action="store_true", help="fill no disks, as where this is not run by root")

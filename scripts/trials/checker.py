@@ -94,8 +94,18 @@ class Verdict:
         return {**vars(self), **waits, "good": self.good}
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """Apply every rule."""
+def judge(
+    evidence: Evidence,
+    *,
+    hands: Mapping[Key, int] | None = None,
+    waste: float = WASTE,
+    again_within: float = AGAIN_WITHIN,
+) -> Verdict:
+    """Apply every rule. `hands`: how often each frame was in hand at a fault, where `in_hand` does not say it.
+
+    `waste` is the share of frames that may be rendered in vain; `again_within` are seconds from a kill until frames run
+    again.
+    """
     promised = {(one.token, frame): one for one in evidence.promises for frame in range(1, one.frames + 1)}
     tries = by_frame(evidence.renderings)
     lost = [key for key in promised if key not in evidence.recorded]
@@ -103,7 +113,7 @@ def judge(evidence: Evidence) -> Verdict:
     corrupt = [key for key, digest in evidence.fetched.items() if digest is not None and digest != expected(key)]
     corrupt += _phantoms(evidence)
     doubled = [key for key, one in evidence.recorded.items() if len(one.attempts) != 1 or len(one.times) > 1]
-    again_limit = AGAIN_WITHIN * max(1.0, evidence.boot / USUAL_BOOT)
+    again_limit = again_within * max(1.0, evidence.boot / USUAL_BOOT)
     counted = {
         "lost": lost,
         "missing": missing,
@@ -112,11 +122,11 @@ def judge(evidence: Evidence) -> Verdict:
         "handed in twice": _handed_in_twice(evidence),
     }
     wasted = sum(len(several) - 1 for several in tries.values())
-    hands = in_hand(evidence.renderings, evidence.struck)
+    hands = in_hand(evidence.renderings, evidence.struck) if hands is None else hands
     again = rendered_again(evidence)
     affected = [*again, *running_on(evidence)]
     failures = [f"{len(keys)} {what}" for what, keys in counted.items() if keys]
-    failures += _waste(wasted, sum(hands.values()), len(promised))
+    failures += _waste(wasted, sum(hands.values()), len(promised), waste)
     failures += _slow(again, again_limit, "frames of killed workers not rendered again")
     failures += _slow(affected, again_limit, "frames in hand at a kill not running again")
     failures += evidence.trouble
@@ -254,12 +264,12 @@ def outlived(evidence: Evidence) -> list[Rendering]:
     return found
 
 
-def _waste(wasted: int, in_hand: int, frames: int) -> list[str]:
+def _waste(wasted: int, in_hand: int, frames: int, share: float) -> list[str]:
     found = []
     if wasted > in_hand:
         found.append(f"{wasted} rendered in vain, where {in_hand} were in hand at the faults")
-    if frames and wasted > max(WASTE * frames, 0):
-        found.append(f"{wasted} of {frames} frames rendered in vain: more than {WASTE:.0%}")
+    if wasted > share * frames:
+        found.append(f"{wasted} of {frames} frames rendered in vain: more than {share:.0%}")
     return found
 
 

@@ -68,10 +68,18 @@ class Disturber(threading.Thread):
         self._say(f"fault {fault.number:3} of {len(self._plan)} at {self._begun():5} begun: {fault}")
         began = time.time()
         try:
-            _APPLY[fault.kind](self, fault)
+            self._apply(fault)
         except BaseException as error:
             self.failure = error
-        self.struck.append(Struck(fault=fault, began=began, ended=time.time(), worker=_concerned(fault)))
+        self.struck.append(Struck(fault=fault, began=began, ended=time.time(), worker=self._concerned(fault)))
+
+    def _apply(self, fault: Fault) -> None:
+        _APPLY[fault.kind](self, fault)
+
+    def _concerned(self, fault: Fault) -> str | None:
+        if fault.worker is not None:
+            return worker_name(fault.worker)
+        return ALL if fault.kind in (Kind.KILL_BROKER, Kind.STOP_BROKER, Kind.DELETE_BROKER) else None
 
     def _service(self, fault: Fault) -> Supervised:
         """What a fault strikes: of two processes of a server each is struck by every other fault of servers."""
@@ -152,9 +160,3 @@ def _whose(fault: Fault) -> str:
     if fault.worker is not None:
         return worker_name(fault.worker)
     return "client" if fault.kind is Kind.CUT_CLIENT else "server"
-
-
-def _concerned(fault: Fault) -> str | None:
-    if fault.worker is not None:
-        return worker_name(fault.worker)
-    return ALL if fault.kind in (Kind.KILL_BROKER, Kind.STOP_BROKER, Kind.DELETE_BROKER) else None

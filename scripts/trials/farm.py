@@ -41,7 +41,8 @@ _SERVER_DISK_PER_FRAME = 40_000
 class Size:
     """How large a farm is; `prefix` is put before the command of the server or of the workers (a launcher).
 
-    `standby`: two processes run for the server.
+    `standby`: two processes run for the server. `server` is its name, and `mark` stands before the names of the
+    workers in the render log.
     """
 
     workers: int = 8
@@ -53,6 +54,8 @@ class Size:
     server_prefix: Sequence[str] = ()
     worker_prefix: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    server: str = SERVER
+    mark: str = ""
 
 
 class TrialFarm:
@@ -163,7 +166,8 @@ class TrialFarm:
         with _MIGRATING:
             schema.upgrade(f"sqlite:///{self.folder / 'server' / 'server' / 'distren.db'}")
         for name in self._server_names():
-            self.servers.append(self._service(name, "server", "--server", SERVER, prefix=self.size.server_prefix))
+            flags = ["--server", self.size.server]
+            self.servers.append(self._service(name, "server", *flags, prefix=self.size.server_prefix))
         for number in range(1, self.size.workers + 1):
             name = worker_name(number)
             flags = ["--slots", str(self.size.slots), "--name", name, "--renderers", "trial"]
@@ -200,7 +204,7 @@ class TrialFarm:
             "DISTREN_FREE_SPACE": "1MB",  # the disks of a trial are small
             "PYTHONPATH": str(RENDERER),
             "TRIAL_LOG": str(self.render_log),
-            "TRIAL_WORKER": name,
+            "TRIAL_WORKER": f"{self.size.mark}{name}",
             **self.size.environment,
         }
 

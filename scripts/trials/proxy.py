@@ -6,15 +6,18 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 HOST = "127.0.0.1"
 _CHUNK = 2**16
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset, as a cut does"""
 Result = TypeVar("Result")
+Way = Literal["there", "back"]
+"""from whoever has connected to the proxy to its target, or the other way round"""
+BOTH: tuple[Way, ...] = ("there", "back")
 
 
 class Proxies:
@@ -60,8 +63,9 @@ class Proxy:
         self._proxies, self._target_port = proxies, target_port
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._refusing = False
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flowing = {way: asyncio.Event() for way in BOTH}
+        for each in self._flowing.values():
+            each.set()
         self._server: asyncio.Server
         self.port = 0
 
@@ -71,9 +75,9 @@ class Proxy:
         """Reset every connection, and each new one, until `heal`."""
         self._proxies.call(self._cut())
 
-    def hole(self) -> None:
-        """Swallow everything in both directions until `heal`, and say nothing: no end, no reset, no refusal."""
-        self._proxies.call(self._hole())
+    def hole(self, ways: Iterable[Way] = BOTH) -> None:
+        """Swallow everything in these directions until `heal`, and say nothing: no end, no reset, no refusal."""
+        self._proxies.call(self._hole(ways))
 
     def heal(self, *, drop: bool = False) -> None:
         """Let everything through again; what a black hole held back goes on, unless `drop` resets it."""
@@ -93,14 +97,16 @@ class Proxy:
         self._refusing = True
         self._reset_all()
 
-    async def _hole(self) -> None:
-        self._flowing.clear()
+    async def _hole(self, ways: Iterable[Way]) -> None:
+        for way in ways:
+            self._flowing[way].clear()
 
     async def _heal(self, drop: bool) -> None:
         if drop:
             self._reset_all()
         self._refusing = False
-        self._flowing.set()
+        for each in self._flowing.values():
+            each.set()
 
     def _reset_all(self) -> None:
         for pair in self._pairs:
@@ -111,7 +117,8 @@ class Proxy:
         if self._refusing:
             _reset(writer)
             return
-        await self._flowing.wait()
+        for each in self._flowing.values():
+            await each.wait()
         try:
             far_reader, far_writer = await asyncio.open_connection(HOST, self._target_port)
         except OSError:
@@ -120,7 +127,7 @@ class Proxy:
         pair = (writer, far_writer)
         self._pairs.add(pair)
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(self._pump(reader, far_writer, "there"), self._pump(far_reader, writer, "back"))
         except asyncio.CancelledError:  # the end of all proxies; a stream's own callback must not meet this
             pass
         finally:
@@ -128,14 +135,14 @@ class Proxy:
             for each in pair:
                 each.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         """Pass on until the end or an error of either side, then end the other one as well."""
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
-                await self._flowing.wait()
+                await self._flowing[way].wait()
                 writer.write(data)
                 await writer.drain()
-        await self._flowing.wait()
+        await self._flowing[way].wait()
         with suppress(OSError, RuntimeError):
             writer.close()
 

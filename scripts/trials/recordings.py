@@ -29,12 +29,16 @@ Told = dict[tuple[int, int], set[float]]
 
 
 class Listener:
-    """Hears the news of all frames, on a connection that no fault touches, but for the broker's own."""
+    """Hears the news of all frames, on a connection that no fault touches, but for the broker's own.
 
-    def __init__(self, url: str) -> None:
+    With `server`, of its frames alone: a server also passes on news of its peers.
+    """
+
+    def __init__(self, url: str, server: str | None = None) -> None:
         queue = topology.Queue(name="client.trial-listener", exclusive=True, bindings=((topology.NEWS, "frame.#"),))
         news = [one for one in topology.EXCHANGES if one.name == topology.NEWS]
         self.told: Told = defaultdict(set)
+        self._server = server
         self._link = Link(url, name="trial listener", exchanges=news, queues=[queue])
         self._link.consume(Consumer(queue=queue.name, tag="news", on_delivery=self._hear, automatic=True))
         self._link.start()
@@ -47,7 +51,7 @@ class Listener:
             news = decode(delivery.body)
         except DecodeError:
             return
-        if isinstance(news, FrameNews):
+        if isinstance(news, FrameNews) and self._server in (None, news.server):
             for frame in news.frames:
                 if frame.state == FrameState.DONE and frame.ended is not None:
                     self.told[news.job, frame.frame].add(frame.ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +25,14 @@ class Kind(StrEnum):
     FILL_WORKER = "fill worker"  #: its disk is full for a while
     FILL_SERVER = "fill server"
     DELETE_BROKER = "delete broker"  #: killed, its data deleted, started again
+    # Between servers; peers/schedule.py plans these.
+    CUT_LINE = "cut line"  #: the connections between two brokers are reset, and refused for a while
+    HOLE_LINE = "hole line"  #: what one of two brokers sends does not arrive, and nobody is told
+    REPLAY = "replay"  #: messages that a peer was sent before are sent again
+    DUPLICATE = "duplicate"  #: for a while, each message to a peer is sent twice
+    REORDER = "reorder"  #: messages that wait for a line are mixed
+    POISON = "poison"  #: a message that stops a shovel for good
+    DELETE_QUEUE = "delete queue"  #: the queue that a peer's messages arrive in, in mid-transfer
 
 
 WEIGHTS = {
@@ -42,7 +51,7 @@ WEIGHTS = {
     Kind.FILL_SERVER: 2,
     Kind.DELETE_BROKER: 2,
 }
-"""How often each strikes where there are many faults; each that is possible strikes once first"""
+"""How often each strikes a single farm where there are many faults; each that is possible strikes once first"""
 DISKS = frozenset({Kind.FILL_WORKER, Kind.FILL_SERVER})
 _LASTS = {
     Kind.STOP_WORKER: (2.0, 8.0),
@@ -65,7 +74,8 @@ _TOGETHER = 0.15
 class Fault:
     """Strikes `delay` seconds after `at` attempts have begun; `worker` is a number from 1 where it strikes one.
 
-    `drop`: the connections that a black hole held back do not go on when it ends.
+    `drop`: the connections that a black hole held back do not go on when it ends. Among several servers `site` is the
+    one that is struck; where it is the line to another one, or messages on their way there, `peer` is that.
     """
 
     number: int
@@ -75,9 +85,13 @@ class Fault:
     seconds: float = 0.0
     worker: int | None = None
     drop: bool = False
+    site: str | None = None
+    peer: str | None = None
 
     def __str__(self) -> str:
         whom = self.kind if self.worker is None else f"{self.kind} {self.worker}"
+        whom += "" if self.site is None else f" of {self.site}"
+        whom += "" if self.peer is None else f" to {self.peer}"
         return f"{whom} for {self.seconds:.1f} s" if self.seconds else whom
 
 
@@ -87,10 +101,9 @@ def plan(*, seed: int, frames: int, faults: int, workers: int, disks: bool) -> l
     `disks`: file systems can be filled here.
     """
     random_ = random.Random(f"chaos {seed} {frames} {faults} {workers}")
-    kinds = _kinds(random_, faults, [kind for kind in Kind if disks or kind not in DISKS])
-    points = sorted(random_.randint(frames // 20, frames - frames // 10) for _ in range(faults))
+    chosen = kinds(random_, faults, {kind: WEIGHTS[kind] for kind in WEIGHTS if disks or kind not in DISKS})
     planned: list[Fault] = []
-    for number, (kind, at) in enumerate(zip(kinds, points, strict=True), start=1):
+    for number, (kind, at) in enumerate(zip(chosen, points(random_, faults, frames), strict=True), start=1):
         together = planned and random_.random() < _TOGETHER
         planned.append(
             Fault(
@@ -106,13 +119,19 @@ def plan(*, seed: int, frames: int, faults: int, workers: int, disks: bool) -> l
     return planned
 
 
-def _kinds(random_: random.Random, faults: int, possible: list[Kind]) -> list[Kind]:
-    first = list(possible)
+def kinds(random_: random.Random, faults: int, weights: Mapping[Kind, int]) -> list[Kind]:
+    """What strikes, in its order: each kind once, and what is left by `weights`."""
+    first = list(weights)
     random_.shuffle(first)
-    more = random_.choices(possible, [WEIGHTS[kind] for kind in possible], k=max(faults - len(first), 0))
-    kinds = [*first, *more][:faults]
-    random_.shuffle(kinds)
-    return kinds
+    more = random_.choices(list(weights), list(weights.values()), k=max(faults - len(first), 0))
+    chosen = [*first, *more][:faults]
+    random_.shuffle(chosen)
+    return chosen
+
+
+def points(random_: random.Random, faults: int, frames: int) -> list[int]:
+    """After how many attempts each strikes."""
+    return sorted(random_.randint(frames // 20, frames - frames // 10) for _ in range(faults))
 
 
 def _worker(random_: random.Random, kind: Kind, workers: int) -> int | None:

@@ -30,10 +30,10 @@ class Promise:
     tries: int
 
 
-def sizes(seed: int, frames: int) -> list[int]:
+def sizes(seed: int, frames: int, jobs: int | None = None) -> list[int]:
     """How many frames each job has: several jobs of unequal sizes, all together `frames`."""
     random_ = random.Random(f"jobs {seed} {frames}")
-    count = max(2, min(12, frames // 80))
+    count = jobs or max(2, min(12, frames // 80))
     cuts = sorted(random_.sample(range(1, frames), count - 1)) if frames > count else []
     return [end - start for start, end in zip([0, *cuts], [*cuts, frames], strict=True)]
 

@@ -12,32 +12,16 @@ from pathlib import Path
 import pytest
 from brokers import Broker
 from hands import Hands, held, result_of, submit
-from sites import PATIENCE, Site, Two, associate, site, until
+from sites import PATIENCE, Site, Two, all_jobs, associate, ended, frames, info, offered, site, until
 
 from distren.broker.management import Management
 from distren.domain import frameset
 from distren.domain.job import Limits
 from distren.domain.needs import Needs
 from distren.federation import health
-from distren.wire.jobs import FrameInfo, JobInfo, WorkerInfo
+from distren.wire.jobs import WorkerInfo
 
 pytestmark = pytest.mark.usefixtures("soon")
-
-
-def info(at: Site, job: int) -> JobInfo:
-    with at.farm() as farm:
-        return farm.job(job).info()
-
-
-def frames(at: Site, job: int) -> list[FrameInfo]:
-    with at.farm() as farm:
-        return list(farm.job(job).frames())
-
-
-def ended(at: Site, job: int, state: str = "done") -> bool:
-    found = info(at, job).state
-    assert found in ("active", "paused", state)
-    return found == state
 
 
 def result(at: Site, job: int, number: int) -> bytes:
@@ -46,12 +30,6 @@ def result(at: Site, job: int, number: int) -> bytes:
     path = at.settings.blobs / found.result.digest[:2] / found.result.digest
     paths = [path, *at.settings.blobs.rglob(found.result.digest)]
     return next(path for path in paths if path.is_file()).read_bytes()
-
-
-def offered(at: Site, peer: Site) -> int:
-    """How many frames `peer` takes, as far as `at` knows."""
-    offers = at.server.lending.room
-    return sum(room for queue, room in offers.items() if queue.startswith(f"peer/{peer.name}/"))
 
 
 @contextmanager
@@ -76,11 +54,6 @@ def test_frames_are_rendered_by_both_and_each_result_is_recorded_once(two: Two) 
         by = {one.worker for one in frames(alpha, job)}
         assert by == {ours.name, f"{beta.name}/{theirs.name}"}
         until(lambda: all(f"/{alpha.name}/{job})" not in one.name for one in all_jobs(beta)))
-
-
-def all_jobs(at: Site) -> list[JobInfo]:
-    with at.farm() as farm:
-        return list(farm.jobs())
 
 
 def test_large_results_are_fetched_by_the_lender(two: Two) -> None:
@@ -252,37 +225,6 @@ def test_a_peer_that_takes_nothing_is_lent_nothing(tmp_path: Path, broker: Broke
             other = submit(gamma, "1-8")
             until(lambda: ended(delta, job) and ended(gamma, other))
             assert {one.worker for one in frames(delta, job)} == {own.name}
-
-
-def test_three_in_a_ring_lend_to_who_has_room_and_never_on(
-    tmp_path: Path, broker: Broker, management: Management
-) -> None:
-    mark = secrets.token_hex(3)
-    with ExitStack() as stack:
-        sites = [
-            stack.enter_context(site(f"{name}-{mark}", tmp_path, broker, management, **settings))
-            for name, settings in (("ada", {}), ("bob", {}), ("cyd", {"borrow": 1}))
-        ]
-        for number in range(3):
-            associate(sites[number], sites[(number + 1) % 3])
-        crew = [stack.enter_context(Hands(at, slots=1)) for at in sites]
-        crew[1].go.clear()
-        until(lambda: offered(sites[0], sites[1]) > 0 and offered(sites[0], sites[2]) > 0)
-        own = submit(sites[1], "501-540")
-        until(lambda: offered(sites[0], sites[1]) == 0)
-        crew[2].go.clear()
-        job = submit(sites[0], "1-30")
-        until(lambda: crew[2].began)
-        assert held(sites[2]) == 1  # of whom ever: that is as much as it borrows
-        crew[2].go.set()
-        until(lambda: ended(sites[0], job))
-        assert crew[0].done
-        assert crew[2].done
-        crew[1].go.set()
-        until(lambda: ended(sites[1], own))
-        rendered = sum((hand.done for hand in crew), Counter[int]())
-        assert rendered == Counter([*range(1, 31), *range(501, 541)])
-        until(lambda: not any(held(at) for at in sites))
 
 
 def workers(at: Site) -> list[WorkerInfo]:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("soon")
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, management: Management) -> Iterator[Two]:
+def two(soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, management: Management) -> Iterator[Two]:
     """Two peers that lend nothing; beta takes no more than eight open jobs of alpha."""
     folder, mark = tmp_path_factory.mktemp("sites"), secrets.token_hex(3)
     with (

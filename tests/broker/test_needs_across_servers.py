@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("soon")
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Two]:
+def two(soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Two]:
     """Two peers that lend nothing; they share a broker, and have all else for themselves."""
     with pair(tmp_path_factory.mktemp("sites"), broker, broker, lend="never") as made:
         yield made

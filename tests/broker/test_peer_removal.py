@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from brokers import Broker
 from hands import Hands, held, needing, submit
-from sites import Site, Two, associate, pair, until
+from sites import Site, Two, associate, pair, part, until
 from sqlalchemy import func, select
 
 from distren.broker.management import Management
@@ -30,19 +30,13 @@ OF_PEERS = (
 
 
 @pytest.fixture(scope="module")
-def strangers(tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker) -> Iterator[Two]:
+def strangers(
+    soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker
+) -> Iterator[Two]:
     """Two servers that are no peers, until a test makes them so."""
     with pair(tmp_path_factory.mktemp("sites"), other_broker, broker) as made:
         part(*made)
         yield made
-
-
-def part(*two: Site) -> None:
-    """End the association as the operators of both sides do."""
-    for here, there in (two, tuple(reversed(two))):
-        operator.remove(here.settings, there.name)
-        here.reload()
-        operator.dissolve(here.settings, there.name)
 
 
 def on_the_broker(at: Site, management: Management) -> object:

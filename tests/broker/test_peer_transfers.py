@@ -5,43 +5,34 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from brokers import Broker
 from sites import PATIENCE, Site, Two, pair, until
+from trials.proxy import Proxy
 
 from distren.amqp.blobs import BlobSender
 from distren.broker.private import PrivateBroker
 from distren.client.connection import Connection
 from distren.domain.job import Blob
 from distren.errors import Conflict, JobFileError, NotFound, TransferError
+from distren.server import handover
 from distren.storage.blobstore import BlobStore
 from distren.wire import fields as wire
 from distren.wire.codec import Message
-from distren.wire.jobs import Manifest, ManifestFile, Submit
+from distren.wire.jobs import Manifest, ManifestFile, Submit, Submitted
 from distren.wire.peers import Forwarding
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from trials.proxy import Proxies, Proxy
 
 SIZE = 24 * 2**20
 
 
 @pytest.fixture(scope="module")
-def line(broker: Broker) -> Iterator[Proxy]:
-    """The line to `broker`, to be cut."""
-    proxies = Proxies()
-    yield proxies.open(urlsplit(broker.amqp_url).port or 0)
-    proxies.close()
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, line: Proxy) -> Iterator[Two]:
+def two(
+    soon: None, tmp_path_factory: pytest.TempPathFactory, broker: Broker, other_broker: Broker, line: Proxy
+) -> Iterator[Two]:
     """Two peers; the brokers' only way to each other is `line`."""
     place, quota = f"127.0.0.1:{line.port}", {"peer_jobs": 2, "peer_upload": 2 * SIZE}
     with pair(tmp_path_factory.mktemp("sites"), other_broker, broker, place, **quota) as made:
@@ -176,7 +167,9 @@ def test_more_frames_are_changed_than_one_message_can_name(two: Two, tmp_path: P
         job.delete(force=True)
 
 
-def test_a_job_is_handed_over_and_only_what_the_peer_lacks_travels(two: Two, tmp_path: Path) -> None:
+def test_a_job_is_handed_over_and_only_what_the_peer_lacks_travels(
+    two: Two, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     alpha, beta = two
     (tmp_path / "scene").mkdir()
     (tmp_path / "scene/a.pov").write_text('#version 3.7;\n#declare T = "big.inc";\n')
@@ -199,6 +192,37 @@ def test_a_job_is_handed_over_and_only_what_the_peer_lacks_travels(two: Two, tmp
         assert fetched.received == file.blob.size
     with alpha.farm() as farm:
         assert list(farm.jobs()) == []
+    said = caplog.text  # of the server that refuses: its operator sees it as well
+    assert "a peer's request is refused: " in said
+    assert f"its quota of {2 * SIZE} bytes for a peer" in said
+
+
+def test_a_job_whose_answer_is_lost_is_handed_over_once(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha, beta = two
+    monkeypatch.setattr(handover, "PATIENCE", 1.0)
+    (tmp_path / "a.pov").write_text("#version 3.7;\n")
+    there, lost = beta.server.federation.member(alpha.name), []
+    tell = there.tell
+
+    def lose_the_first(address: str, message: Message, correlation_id: str | None = None) -> None:
+        if isinstance(message, Submitted) and not lost:
+            lost.append(message.job)
+        else:
+            tell(address, message, correlation_id)
+
+    with alpha.farm(at=beta.name) as farm:
+        before = {one.job: one.state for one in farm.jobs()}
+        for number in [number for number, state in before.items() if state == "active"]:
+            farm.job(number).cancel()
+        first = farm.submit(tmp_path / "a.pov", frames="1", width=8, height=8)  # with the next one, all it may have
+        monkeypatch.setattr(there, "tell", lose_the_first)
+        job = farm.submit(tmp_path / "a.pov", frames="1", width=8, height=8)
+        assert [job.id] == lost
+        assert {one.job for one in farm.jobs()} - before.keys() == {first.id, job.id}
+        first.cancel()
+        job.cancel()
 
 
 def _passed(here: Site, peer: Site) -> int:

@@ -1,4 +1,4 @@
-"""The short version of scripts/chaos: every kind of fault strikes once, and every result is recorded exactly once."""
+"""The short versions of scripts/chaos: each kind of fault strikes once, and every result is recorded exactly once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import brokers
 import pytest
 
+ACROSS = 3
 CHAOS = Path(__file__).parents[2] / "scripts" / "chaos"
 SEED = 4
 
@@ -34,3 +35,30 @@ def test_a_farm_keeps_its_promise_while_faults_strike(broker_kind: brokers.Kind,
     assert verdict["rendered"] >= 1000
     assert done.returncode == 0
     assert verdict["disks"] or os.geteuid() != 0 or not os.environ.get("CI"), "CI can fill disks"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_three_servers_keep_their_promise_while_lines_are_cut_and_messages_repeated(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if request.config.getoption("--broker") == "container":
+        pytest.skip("the three brokers are nodes of this machine")
+    command = [sys.executable, str(CHAOS), "--servers", "3", "--shape", "ring", "--seed", str(ACROSS)]
+    done = subprocess.run(
+        [*command, "--frames", "300", "--faults", "10", "--longest", "12", "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert done.stdout, done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["failures"] == [], done.stderr
+    assert (verdict["servers"], verdict["faults"]) == (3, 10)
+    assert verdict["frames"] >= 300
+    assert verdict["lent"] > 0
+    assert set(verdict["ways"]) >= {"own", "needing"}
+    assert "sent" in verdict["ways"] or verdict["doubtful"]
+    assert done.returncode == 0

@@ -98,3 +98,25 @@ def test_a_black_hole_may_end_with_a_reset(proxy: Proxy) -> None:
         proxy.heal(drop=True)
         with pytest.raises(ConnectionResetError):
             _ = line.recv(100) and line.recv(100)  # what was on its way already, perhaps; then the reset
+
+
+def test_a_black_hole_may_swallow_one_direction_alone(proxy: Proxy) -> None:
+    with connect(proxy) as line:
+        line.sendall(b"one")
+        assert line.recv(100) == b"one"
+        proxy.hole(["back"])
+        line.sendall(b"two")
+        line.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            line.recv(100)
+        proxy.heal()
+        line.settimeout(LIMIT)
+        assert line.recv(100) == b"two"
+        proxy.hole(["there"])
+        line.sendall(b"three")
+        line.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            line.recv(100)
+        proxy.heal()
+        line.settimeout(LIMIT)
+        assert line.recv(100) == b"three"

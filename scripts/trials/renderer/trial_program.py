@@ -1,6 +1,8 @@
 """The program of the trial renderer: trial_program.py SCENE FRAME OUTPUT.
 
-A scene is JSON: `token`, a word that no other scene has, and `seconds`, the shortest and the longest frame's time.
+A scene is JSON: `token`, a word that no other scene has, and `seconds`, the shortest and the longest frame's time. With
+`needs`, its frames up to `frames` need those of the same number of the job at `place`, whose scene has that `token`: a
+frame whose needed file is not there, byte by byte, fails.
 What is written follows from token and frame alone, so that whoever knows those knows the bytes. Each attempt appends
 two lines to TRIAL_LOG, in one write each: when it begins, and when its file is there, with the file's SHA-256.
 """
@@ -38,11 +40,20 @@ def main(scene: str, frame: int, output: str) -> None:
     about["pid"] = os.getpid()
     print(f"attempt {attempt}", flush=True)
     tell({"event": "begin", "time": time.time(), **about})
+    check_needed(known.get("needs"), frame)
     data = content(known["token"], frame)
     time.sleep(duration(known["token"], frame, *known["seconds"]))
     with open(output, "wb") as file:  # noqa: PTH123
         file.write(data)
     tell({"event": "end", "time": time.time(), "digest": hashlib.sha256(data).hexdigest(), **about})
+
+
+def check_needed(needs: dict | None, frame: int) -> None:
+    """Exit where the file of the frame that this one needs is not what it must be."""
+    if needs is not None and frame <= needs["frames"]:
+        with open(f"needs/{needs['place']}/frame/{frame}/frame-{frame}.dat", "rb") as file:  # noqa: PTH123
+            if file.read() != content(needs["token"], frame):
+                sys.exit(f"frame {frame} of {needs['place']} has other bytes than foretold")
 
 
 def tell(line: dict) -> None:
