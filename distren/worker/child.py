@@ -282,7 +282,7 @@ def _post_guard() -> None:
     """
     there, here = os.pipe()
     with FileIO(there) as end:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__, f"{MARK}={_WORKER}"],
             cwd="/",
             env={},
@@ -291,7 +291,13 @@ def _post_guard() -> None:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-    atexit.register(os.write, here, b".")
+    atexit.register(_dismiss, process, here)
+
+
+def _dismiss(process: subprocess.Popen[bytes], pipe: int) -> None:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        os.write(pipe, b".")
+        process.wait(1.0)
 
 
 def _below(pid: int) -> Iterator[int]:
