@@ -45,10 +45,14 @@ class Hands:
         size: int = 0,
         fails: bool = False,
         permanent: bool = False,
+        pause_after: int | None = None,
     ) -> None:
-        """`fails`: all that it takes, and as it says for good where `permanent`."""
+        """`fails`: all that it takes, and as it says for good where `permanent`.
+
+        `pause_after`: so many results, whereupon it holds what it is given until `go` is set.
+        """
         self.name, self.slots, self.size = f"hands-{uuid.uuid4().hex[:4]}", slots, size
-        self.fails, self.permanent = fails, permanent
+        self.fails, self.permanent, self.pause_after = fails, permanent, pause_after
         self.renderers = {"povray": version}
         self.queue = class_queue_name("default", self.renderers)
         self.go = threading.Event()
@@ -154,6 +158,8 @@ class Hands:
         if not inline:
             self._upload(blob, data)
         self.done[render.frame] += 1
+        if self.done.total() == self.pause_after:
+            self.go.clear()
         self._tell(event)
 
     def _upload(self, blob: Blob, data: bytes) -> None:

@@ -66,13 +66,11 @@ def stored(at: Site, digest: str) -> bytes:
 def test_what_is_done_goes_along_and_the_rest_is_rendered_there(two: Two) -> None:
     alpha, beta = two
     job = submit(alpha, "1-6")
-    with Hands(alpha, slots=1) as ours:
-        until(lambda: ours.done[2])
-        ours.go.clear()
-        until(lambda: info(alpha, job).counts.get("rendering"))
+    with Hands(alpha, slots=1, pause_after=2) as ours:
+        until(lambda: info(alpha, job).counts.get("done") == 2 and info(alpha, job).counts.get("rendering"))
         before = {one.frame: one for one in frames(alpha, job) if one.state == "done"}
         there = move(alpha, job, beta)
-        assert 2 <= len(before) < 6
+        assert len(before) == 2
         with Hands(beta) as theirs:
             until(lambda: info(beta, there).state == "done")
             ours.go.set()
@@ -153,9 +151,8 @@ def test_frames_that_need_others_of_the_job_go_on_there(two: Two) -> None:
         Needs(frames=frameset.parse("4"), needed=frameset.parse("3")),
     )
     job = submit(alpha, "1-4,100-500", needs=needs)
-    with alpha.farm() as farm, Hands(alpha, slots=1) as ours:
+    with alpha.farm() as farm, Hands(alpha, slots=1, pause_after=1) as ours:
         until(lambda: ours.done[1])
-        ours.go.clear()
         farm.job(job).set_priority(70)
         farm.job(job).cancel("4,150-500")
         farm.job(job).pause()
