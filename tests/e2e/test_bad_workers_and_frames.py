@@ -78,7 +78,7 @@ def test_a_frame_that_ends_its_workers_is_given_up_and_the_rest_goes_on(
     with processes.farm() as farm:
         job = scripted.submit(farm, tmp_path / "job", "1-6", f'if [ "$1" = 3 ]; then sleep 99; fi; {scripted.WRITE}')
         for _ in range(2):
-            processes.stop(holder(farm, (job.id, 3)), signal.SIGKILL)
+            processes.stop(holder(farm, processes, (job.id, 3)), signal.SIGKILL)
         with pytest.raises(JobFailed):
             job.wait(timeout=PATIENCE)
         info, frame = job.info(), job.frame(3)
@@ -87,12 +87,12 @@ def test_a_frame_that_ends_its_workers_is_given_up_and_the_rest_goes_on(
     assert frame.reason.startswith("it ended every worker that rendered it, 2 times: w")
 
 
-def holder(farm: Farm, frame: tuple[int, int]) -> str:
-    """The worker that renders a frame, once one that lives does."""
+def holder(farm: Farm, processes: FarmProcesses, frame: tuple[int, int]) -> str:
+    """The worker that renders a frame, once one that lives does: the server may not know yet which do not."""
     found: list[str] = []
 
     def held() -> bool:
-        found[:] = [one.worker for one in farm.workers() if frame in one.held and one.state == "working"]
+        found[:] = [one.worker for one in farm.workers() if frame in one.held and one.worker in processes.running]
         return len(found) == 1 and farm.job(frame[0]).frame(frame[1]).worker == found[0]
 
     wait_for(held, PATIENCE)

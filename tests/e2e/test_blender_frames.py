@@ -175,7 +175,8 @@ def test_a_hostile_scene_gets_nothing_in_a_blender_that_stays(farmhand: Farmhand
 
 
 def test_a_blender_that_crashes_fails_its_frame_alone(farmhand: Farmhand) -> None:
-    farmhand.render("plain.blend", 1)
+    slow = {"samples": "2000"}  # so that it says how far it is
+    farmhand.render("plain.blend", 1, **slow)
 
     def kill(_: float) -> None:
         for one in psutil.Process().children(recursive=True):
@@ -183,7 +184,7 @@ def test_a_blender_that_crashes_fails_its_frame_alone(farmhand: Farmhand) -> Non
                 one.kill()
 
     farmhand.on_progress = kill
-    answered, folder = farmhand.try_to_render("plain.blend", 2)
+    answered, folder = farmhand.try_to_render("plain.blend", 2, **slow)
     farmhand.on_progress = lambda _: None
     assert answered.outcome.trouble is not None
     assert "SIGKILL" in answered.outcome.trouble.text

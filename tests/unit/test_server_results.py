@@ -29,8 +29,8 @@ class Store:
         self.stored.append(data)
         return Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data))
 
-    def has(self, digest: str) -> bool:
-        return any(hashlib.sha256(data).hexdigest() == digest for data in self.stored)
+    def claim(self, digest: str) -> int | None:
+        return next((len(data) for data in self.stored if hashlib.sha256(data).hexdigest() == digest), None)
 
 
 def completed(tarball: bytes | None = TARBALL) -> Completed:
