@@ -75,23 +75,17 @@ def completed(frame: Frame, attempt: Attempt, result: Blob, now: float, *, warni
     """A valid result has arrived: the first one wins, whichever issue it is of; any other changes nothing."""
     if frame.state in FRAME_ENDED or frame.state is FrameState.BLOCKED:
         return frame
-    return replace(
-        frame,
-        state=check(frame.state, FrameState.DONE),
-        worker=attempt.worker,
-        token=attempt.token,
-        started=attempt.started,
-        ended=now,
-        result=result,
-        reason=warning,
-        queue=None,
-    )
+    return _done(frame, attempt, result, now, warning)
 
 
 def brought(frame: Frame, attempt: Attempt, result: Blob, ended: float, *, warning: str | None = None) -> Frame:
     """It was done at another server, which has handed its job over; whether what it needs is here does not matter."""
     if frame.state not in (FrameState.READY, FrameState.BLOCKED):
         return frame
+    return _done(frame, attempt, result, ended, warning)
+
+
+def _done(frame: Frame, attempt: Attempt, result: Blob, ended: float, warning: str | None) -> Frame:
     return replace(
         frame,
         state=check(frame.state, FrameState.DONE),
@@ -101,6 +95,7 @@ def brought(frame: Frame, attempt: Attempt, result: Blob, ended: float, *, warni
         ended=ended,
         result=result,
         reason=warning,
+        queue=None,
     )
 
 

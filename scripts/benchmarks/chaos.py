@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "trials" / "renderer"))
 from trials import celery_trial, disk, schedule, trial
 from trials.celery_trial import CeleryVerdict, Settings
 from trials.checker import Verdict
+from trials.course import Course
 from trials.farm import Size
 
 SEED, WORKERS = 1, 8
@@ -26,7 +27,7 @@ def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
     disks, frames, faults = disk.possible(), rounds * FRAMES, rounds * FAULTS
     size = Size(workers=WORKERS, frames=frames, disks=disks)
     plan = schedule.plan(seed=SEED, frames=frames, faults=faults, workers=WORKERS, disks=disks)
-    course = trial.Course(seed=SEED, frames=frames, plan=plan)
+    course = Course(seed=SEED, frames=frames, plan=plan)
     say("chaos: distren")
     ours, _ = trial.run(farm.folder / "chaos", size, course, say)
     theirs = {}

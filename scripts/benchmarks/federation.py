@@ -15,11 +15,9 @@ import pika
 
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, in_turns, say
-from benchmarks.sites import associate, site
-from distren.broker import credentials
+from benchmarks.sites import associate, site, two_brokers
 from distren.broker.credentials import Credentials
 from distren.broker.management import Management
-from distren.broker.node import Node
 
 BUNDLE = 500
 """MB (10^6 bytes), in PARTS frame tarballs"""
@@ -34,50 +32,44 @@ _LIMIT = 120.0
 def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
     """`farm` has the one broker; the other one is started here."""
     folder = farm.folder / "federation"
-    here = credentials.read(farm.folder / "farm" / "broker")
-    assert here is not None
-    other = Node(folder / "broker", cluster_name="other")
-    there = other.start(foreground=True)
-    try:
-        with ExitStack() as stack:
-            alpha = stack.enter_context(site("alpha", folder, here))
-            beta = stack.enter_context(site("beta", folder, there))
-            associate(alpha, beta)
-            blobs = [beta.do(put=str(_part(folder, number))) for number in range(PARTS)]
-            alpha.do(**{"from": "beta", "fetch": blobs[:1]})  # both know each other, and all is warm
-            samples = in_turns(
-                rounds,
-                {
-                    "bundle": lambda: BUNDLE / alpha.do(**{"from": "beta", "fetch": blobs}),
-                    "shovel": lambda: BUNDLE / _bare_shovel(there, here),
-                    "shovel in use": lambda: BUNDLE / _shovel_in_use(there, here),
-                },
-            )
-            of_bare = median(samples["bundle"]) / median(samples["shovel"])
-            yield Row(
-                name="between brokers",
-                what=f"bundle of {BUNDLE} MB from beta's store into alpha's ({median(samples['bundle']):.0f} MB/s) / "
-                f"one bare shovel with a full queue of 1 MiB messages ({median(samples['shovel']):.0f} MB/s; "
-                f"{median(samples['shovel in use']):.0f} while one client fills and one empties it)",
-                figure=of_bare,
-                unit="x",
-                need="at least",
-                bar=0.7,
-                samples=samples,
-                notes={"of a shovel in use": median(samples["bundle"]) / median(samples["shovel in use"])},
-            )
-            traffic = _idle_traffic(there)
-            yield Row(
-                name="idle peer",
-                what=f"bytes/s between two idle peers, both directions, over {IDLE:.0f} s",
-                figure=traffic,
-                unit="B/s",
-                need="at most",
-                bar=1_000,
-                samples={"bytes/s": [traffic]},
-            )
-    finally:
-        other.erase()
+    with ExitStack() as stack:
+        here, there = stack.enter_context(two_brokers(farm, folder))
+        alpha = stack.enter_context(site("alpha", folder, here))
+        beta = stack.enter_context(site("beta", folder, there))
+        associate(alpha, beta)
+        blobs = [beta.do(put=str(_part(folder, number))) for number in range(PARTS)]
+        alpha.do(**{"from": "beta", "fetch": blobs[:1]})  # both know each other, and all is warm
+        samples = in_turns(
+            rounds,
+            {
+                "bundle": lambda: BUNDLE / alpha.do(**{"from": "beta", "fetch": blobs}),
+                "shovel": lambda: BUNDLE / _bare_shovel(there, here),
+                "shovel in use": lambda: BUNDLE / _shovel_in_use(there, here),
+            },
+        )
+        of_bare = median(samples["bundle"]) / median(samples["shovel"])
+        yield Row(
+            name="between brokers",
+            what=f"bundle of {BUNDLE} MB from beta's store into alpha's ({median(samples['bundle']):.0f} MB/s) / "
+            f"one bare shovel with a full queue of 1 MiB messages ({median(samples['shovel']):.0f} MB/s; "
+            f"{median(samples['shovel in use']):.0f} while one client fills and one empties it)",
+            figure=of_bare,
+            unit="x",
+            need="at least",
+            bar=0.7,
+            samples=samples,
+            notes={"of a shovel in use": median(samples["bundle"]) / median(samples["shovel in use"])},
+        )
+        traffic = _idle_traffic(there)
+        yield Row(
+            name="idle peer",
+            what=f"bytes/s between two idle peers, both directions, over {IDLE:.0f} s",
+            figure=traffic,
+            unit="B/s",
+            need="at most",
+            bar=1_000,
+            samples={"bytes/s": [traffic]},
+        )
 
 
 def _part(folder: Path, number: int) -> Path:

@@ -11,40 +11,32 @@ from statistics import median
 from benchmarks.efficiency import FRAMES, SIZE, on_farm
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, in_turns
-from benchmarks.sites import Site, associate, site, worker
-from distren.broker import credentials
-from distren.broker.node import Node
+from benchmarks.sites import Site, associate, site, two_brokers, worker
 from distren.client.farm import Farm
 
 
 def rows(farm: BenchFarm, rounds: int) -> Iterator[Row]:
     """alpha and the one that is alone are on the farm's broker, beta on another one; all have folders of their own."""
     folder = farm.folder / "lent"
-    here = credentials.read(farm.folder / "farm" / "broker")
-    assert here is not None
-    other = Node(folder / "broker", cluster_name="other")
-    there = other.start(foreground=True)
-    try:
-        with ExitStack() as stack:
-            alone = stack.enter_context(site("alone", folder, here))
-            alpha = stack.enter_context(site("alpha", folder, here))
-            beta = stack.enter_context(site("beta", folder, there))
-            for at, slots in ((alone, 2), (alpha, 1), (beta, 1)):
-                stack.enter_context(worker(at, slots, "povray"))
-            associate(alpha, beta)
-            clients = {at.name: stack.enter_context(_client(at)) for at in (alone, alpha)}
-            for client in clients.values():
-                on_farm(client, frames=6)  # both know each other, and the scene is everywhere
-            samples = in_turns(
-                rounds,
-                {
-                    "two servers": partial(on_farm, clients["alpha"]),
-                    "one server": partial(on_farm, clients["alone"]),
-                },
-            )
-            by = _who_rendered(clients["alpha"])
-    finally:
-        other.erase()
+    with ExitStack() as stack:
+        here, there = stack.enter_context(two_brokers(farm, folder))
+        alone = stack.enter_context(site("alone", folder, here))
+        alpha = stack.enter_context(site("alpha", folder, here))
+        beta = stack.enter_context(site("beta", folder, there))
+        for at, slots in ((alone, 2), (alpha, 1), (beta, 1)):
+            stack.enter_context(worker(at, slots, "povray"))
+        associate(alpha, beta)
+        clients = {at.name: stack.enter_context(_client(at)) for at in (alone, alpha)}
+        for client in clients.values():
+            on_farm(client, frames=6)  # both know each other, and the scene is everywhere
+        samples = in_turns(
+            rounds,
+            {
+                "two servers": partial(on_farm, clients["alpha"]),
+                "one server": partial(on_farm, clients["alone"]),
+            },
+        )
+        by = _who_rendered(clients["alpha"])
     ratio = median(samples["two servers"]) / median(samples["one server"])
     yield Row(
         name="lent",

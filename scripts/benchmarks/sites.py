@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.farm import BenchFarm
+from distren.broker import credentials
 from distren.broker.credentials import Credentials
 from distren.broker.management import Management
+from distren.broker.node import Node
 from distren.client.farm import Farm
 from distren.config import Settings
 from distren.errors import DistrenError, NoAnswer
@@ -39,6 +42,18 @@ class Site:
     def hear(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
+
+
+@contextmanager
+def two_brokers(farm: BenchFarm, folder: Path) -> Iterator[tuple[Credentials, Credentials]]:
+    """The farm's own broker, and another one in `folder` that is there until the end of the `with`."""
+    here = credentials.read(farm.folder / "farm" / "broker")
+    assert here is not None
+    other = Node(folder / "broker", cluster_name="other")
+    try:
+        yield here, other.start(foreground=True)
+    finally:
+        other.erase()
 
 
 @contextmanager

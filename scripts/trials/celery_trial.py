@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trials import renderlog
+from trials.course import Course
 from trials.disturber import Disturber
 from trials.farm import Size, TrialFarm, worker_name
 from trials.schedule import Kind
 from trials.supervised import Supervised
-from trials.trial import Course
 
 Settings = Literal["defaults", "late"]
 MEETS = frozenset(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import sys
 import tempfile
 import time
@@ -18,6 +17,8 @@ from rich.table import Table
 
 from trials import disk, schedule, trial
 from trials.checker import Verdict
+from trials.conclusion import conclude
+from trials.course import Course
 from trials.farm import Size, TrialFarm
 from trials.peers import chaos as peers
 from trials.peers.schedule import LONGEST
@@ -52,7 +53,7 @@ def main(description: str | None) -> int:
         standby=arguments.standby,
         container=arguments.broker == "container",
     )
-    course = trial.Course(seed=arguments.seed, frames=arguments.frames, plan=plan)
+    course = Course(seed=arguments.seed, frames=arguments.frames, plan=plan)
     verdict, farm = trial.run(folder, size, course, _say)
     seconds = time.monotonic() - began
     record = _record(arguments, plan, verdict, farm, seconds, disks=disks)
@@ -61,7 +62,7 @@ def main(description: str | None) -> int:
         print(json.dumps(record))
     else:
         _show(verdict, plan, farm)
-    _conclude(verdict, folder, arguments, seconds)
+    conclude(verdict, folder, _replay(arguments), seconds=seconds, keep=arguments.keep, say=_say)
     return 0 if verdict.good else 1
 
 
@@ -134,22 +135,11 @@ def _show(verdict: Verdict, plan: list[Fault], farm: TrialFarm) -> None:
     Console().print(table)
 
 
-def _conclude(verdict: Verdict, folder: Path, arguments: argparse.Namespace, seconds: float) -> None:
+def _replay(arguments: argparse.Namespace) -> str:
     replay = f"scripts/chaos --seed {arguments.seed} --frames {arguments.frames} --faults {arguments.faults}"
     replay += f" --workers {arguments.workers} --slots {arguments.slots} --broker {arguments.broker}"
     replay += " --standby" if arguments.standby else ""
-    replay += " --no-disks" if arguments.no_disks else ""
-    if verdict.good:
-        _say(f"GOOD: every result recorded exactly once ({verdict.frames} frames, {seconds:.0f} s)")
-        if arguments.keep:
-            _say(f"the logs are in {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        return
-    for what, keys in verdict.examples.items():
-        _say(f"{what}: {' '.join(keys)}")
-    _say(f"the logs are in {folder}; to replay: {replay}")
-    _say(f"BAD: {'; '.join(verdict.failures)}")
+    return replay + (" --no-disks" if arguments.no_disks else "")
 
 
 def _say(text: str) -> None:

@@ -17,10 +17,10 @@ import brokers
 import pytest
 from trials import checker, trial
 from trials.checker import Verdict
+from trials.course import Course
 from trials.disturber import Struck
 from trials.farm import Size, TrialFarm
 from trials.schedule import Fault, Kind
-from trials.trial import Course
 
 from distren.broker.management import Management
 

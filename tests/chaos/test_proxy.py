@@ -104,19 +104,12 @@ def test_a_black_hole_may_swallow_one_direction_alone(proxy: Proxy) -> None:
     with connect(proxy) as line:
         line.sendall(b"one")
         assert line.recv(100) == b"one"
-        proxy.hole(["back"])
-        line.sendall(b"two")
-        line.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            line.recv(100)
-        proxy.heal()
-        line.settimeout(LIMIT)
-        assert line.recv(100) == b"two"
-        proxy.hole(["there"])
-        line.sendall(b"three")
-        line.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            line.recv(100)
-        proxy.heal()
-        line.settimeout(LIMIT)
-        assert line.recv(100) == b"three"
+        for direction, word in (("back", b"two"), ("there", b"three")):
+            proxy.hole([direction])
+            line.sendall(word)
+            line.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                line.recv(100)
+            proxy.heal()
+            line.settimeout(LIMIT)
+            assert line.recv(100) == word

@@ -5,24 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from trials.conclusion import conclude
+from trials.course import Course, Say
 from trials.farm import Size
 from trials.peers import checker, schedule, trial
 from trials.peers.shapes import SHAPES
-from trials.peers.trial import Course, Outcome
+from trials.peers.trial import Outcome
 from trials.schedule import Fault
 
-Say = Callable[[str], None]
+_STALL = 240.0
+"""seconds: lines may be cut for a minute, and what waits for them longer"""
 
 
 def main(arguments: argparse.Namespace, say: Say) -> int:
@@ -45,7 +46,7 @@ def main(arguments: argparse.Namespace, say: Say) -> int:
     say(f"seed {arguments.seed}, a {arguments.shape} of {arguments.servers}, logs in {folder}")
     logging.basicConfig(filename=folder / "harness.log", level=logging.INFO)
     size = Size(workers=workers, slots=arguments.slots, frames=arguments.frames)
-    course = Course(seed=arguments.seed, frames=arguments.frames, plan=plan)
+    course = Course(seed=arguments.seed, frames=arguments.frames, plan=plan, stall=_STALL)
     outcome = trial.run(folder, shape, size, course, say)
     seconds = time.monotonic() - began
     record = _record(arguments, plan, outcome, seconds)
@@ -54,7 +55,7 @@ def main(arguments: argparse.Namespace, say: Say) -> int:
         print(json.dumps(record))
     else:
         _show(outcome, plan)
-    _conclude(outcome, folder, arguments, seconds, say)
+    conclude(outcome.verdict, folder, _replay(arguments), seconds=seconds, keep=arguments.keep, say=say)
     return 0 if outcome.verdict.good else 1
 
 
@@ -113,19 +114,7 @@ def _show(outcome: Outcome, plan: list[Fault]) -> None:
     Console().print(table)
 
 
-def _conclude(outcome: Outcome, folder: Path, arguments: argparse.Namespace, seconds: float, say: Say) -> None:
-    verdict = outcome.verdict
-    if verdict.good:
-        say(f"GOOD: every result recorded exactly once ({verdict.frames} frames, {seconds:.0f} s)")
-        if arguments.keep:
-            say(f"the logs are in {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        return
-    for what, keys in verdict.examples.items():
-        say(f"{what}: {' '.join(keys)}")
+def _replay(arguments: argparse.Namespace) -> str:
     replay = f"scripts/chaos --servers {arguments.servers} --shape {arguments.shape} --seed {arguments.seed}"
     replay += f" --frames {arguments.frames} --faults {arguments.faults} --longest {arguments.longest:g}"
-    replay += f" --slots {arguments.slots}" + (f" --workers {arguments.workers}" if arguments.workers else "")
-    say(f"the logs are in {folder}; to replay: {replay}")
-    say(f"BAD: {'; '.join(verdict.failures)}")
+    return replay + f" --slots {arguments.slots}" + (f" --workers {arguments.workers}" if arguments.workers else "")

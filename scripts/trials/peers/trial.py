@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from distren.client.farm import Farm
-from distren.domain.states import JobState
-from distren.errors import DistrenError
 from trials import recordings, renderlog
 from trials.checker import Evidence, Verdict
+from trials.course import LOOK_EVERY, Course, Say, Watch, lead
 from trials.farm import Size
 from trials.peers import checker, submitter
 from trials.peers.disturber import PeersDisturber
@@ -21,25 +19,9 @@ from trials.peers.shapes import Shape
 from trials.peers.sites import Sites
 from trials.peers.submitter import PeerPromise, PeersSubmitter
 from trials.recordings import Listener
-from trials.schedule import Fault
-from trials.trial import SECONDS
 
-_ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-_LOOK_EVERY = 1.0
 _RESTS_WITHIN = 240.0
 """seconds after the last frame: longer than the longest pause between two repetitions of a message"""
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Course:
-    """What happens in a trial. `stall`: seconds without any progress after which the trial is given up."""
-
-    seed: int
-    frames: int
-    plan: list[Fault]
-    seconds: tuple[float, float] = SECONDS
-    stall: float = 240.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +59,8 @@ def _lead(sites: Sites, course: Course, say: Say) -> Outcome:
     )
     begun = renderlog.Counter(sites.render_log).begun
     disturbing = PeersDisturber(sites, meddler, course.plan, begun=begun, say=say)
-    submitting.start()
-    disturbing.start()
-    trouble = _see_it_through(sites, course, submitting, disturbing, say)
-    submitting.end()
-    disturbing.end()
-    submitting.join(60)
-    disturbing.join(120)
+    trouble = lead(submitting, disturbing, _Watch(sites, submitting), course, say)
     meddler.close_taps()
-    trouble += [f"a job was refused: {submitting.failure}"] if submitting.failure else []
-    trouble += [f"the trial's own fault: {disturbing.failure!r}"] if disturbing.failure else []
-    if len(disturbing.struck) < len(course.plan):
-        trouble.append(f"only {len(disturbing.struck)} of {len(course.plan)} faults have struck")
     began = time.monotonic()
     trouble += _wait_for_rest(sites, say)
     rested = time.monotonic() - began
@@ -98,61 +70,19 @@ def _lead(sites: Sites, course: Course, say: Say) -> Outcome:
     return _outcome(sites, evidence, len(submitting.doubtful), rested)
 
 
-def _see_it_through(
-    sites: Sites, course: Course, submitting: PeersSubmitter, disturbing: PeersDisturber, say: Say
-) -> list[str]:
-    """Wait until all has been handed in and has struck, and every job has ended; why not, if nothing moves any more."""
-    watch = _Watch(sites, submitting)
-    moved, told = time.monotonic(), 0.0
-    while not (watch.all_ended() and not submitting.is_alive() and not disturbing.is_alive()):
-        if watch.has_moved():
-            moved = time.monotonic()
-        if time.monotonic() - moved > course.stall:
-            return [f"nothing has moved for {course.stall:.0f} s: {watch.standing}"]
-        if time.monotonic() - told > 15:
-            told = time.monotonic()
-            say(watch.standing)
-        time.sleep(_LOOK_EVERY)
-    return []
-
-
-class _Watch:
-    """Follows the jobs at the servers that have them."""
+class _Watch(Watch[PeerPromise]):
+    """Asks the servers that have them."""
 
     def __init__(self, sites: Sites, submitting: PeersSubmitter) -> None:
-        self._sites, self._submitting = sites, submitting
-        self._begun = renderlog.Counter(sites.render_log)
-        self._ended: set[str] = set()
-        self._done: dict[str, int] = {}
-        self._last: object = None
-        self.standing = "nothing is known yet"
+        super().__init__(submitting, renderlog.Counter(sites.render_log).begun)
+        self._sites = sites
 
-    def all_ended(self) -> bool:
-        """Whether every job that was promised has ended, one way or the other."""
-        promises = list(self._submitting.promises)
+    def look(self, promises: Sequence[PeerPromise]) -> None:
         for site in self._sites:
-            waiting = [one for one in promises if one.server == site.name and one.token not in self._ended]
-            if waiting:
-                try:
-                    with site.at() as client:
-                        self._look(client, waiting)
-                except DistrenError:
-                    return False
-        done, begun = sum(self._done.values()), self._begun.begun()
-        self.standing = f"{done} done of {sum(one.frames for one in promises)}, {begun} begun"
-        return all(one.token in self._ended for one in promises)
-
-    def _look(self, client: Farm, waiting: Iterable[PeerPromise]) -> None:
-        for promise in waiting:
-            info = client.job(promise.job).info()
-            self._done[promise.token] = info.counts.get("done", 0)
-            if info.state in _ENDED:
-                self._ended.add(promise.token)
-
-    def has_moved(self) -> bool:
-        now = (sum(self._done.values()), self._begun.begun(), len(self._submitting.promises))
-        moved, self._last = now != self._last, now
-        return moved
+            if waiting := [one for one in promises if one.server == site.name]:
+                with site.at() as client:
+                    for promise in waiting:
+                        self.note(client, promise)
 
 
 def _wait_for_rest(sites: Sites, say: Say) -> list[str]:
@@ -164,7 +94,7 @@ def _wait_for_rest(sites: Sites, say: Say) -> list[str]:
         if time.monotonic() - told > 15:
             told = time.monotonic()
             say(f"all frames are done; waiting for {'; '.join(left[:4])}")
-        time.sleep(_LOOK_EVERY)
+        time.sleep(LOOK_EVERY)
     return []
 
 
