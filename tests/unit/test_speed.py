@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest import approx
+import pytest
 
 from distren.server.dispatch import window
 from distren.server.fleet import Fleet, WorkerClass
@@ -29,7 +29,7 @@ def test_nothing_is_known_before_the_second_result() -> None:
 def test_a_class_that_has_just_finished_a_slow_frame_is_no_faster_for_that() -> None:
     fleet = Fleet()
     _finish(fleet, every=30.0, until=600.0)
-    assert fleet.rate(QUEUE, 600.0) == approx(1 / 30)
+    assert fleet.rate(QUEUE, 600.0) == pytest.approx(1 / 30)
     assert fleet.rate(QUEUE, 615.0) < 1 / 30
 
 
@@ -38,7 +38,7 @@ def test_a_class_that_became_fast_is_known_to_be_within_seconds() -> None:
     _finish(fleet, every=10.0, until=100.0)
     for number in range(600):
         fleet.finished(QUEUE, 1, 110.0 + number / 100)
-    assert fleet.rate(QUEUE, 116.0) == approx(100, rel=0.05)
+    assert fleet.rate(QUEUE, 116.0) == pytest.approx(100, rel=0.05)
 
 
 def test_as_much_is_issued_ahead_as_the_class_renders_in_a_second() -> None:
