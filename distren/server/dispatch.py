@@ -53,9 +53,12 @@ class Lending(Protocol):
     def describe(self, connection: Connection, job: int, ids: Iterable[int]) -> Mapping[int, Render]: ...
 
 
-def window(one: WorkerClass, rate: float) -> int:
-    """How many frames may be issued to a class at a time, at `rate` frames per second."""
-    ahead = max(one.slots, math.ceil(rate * AHEAD))
+def window(one: WorkerClass, rate: float | None) -> int:
+    """How many frames may be issued to a class at a time, at `rate` frames per second (None: not known yet).
+
+    No more than it needs: what waits for a slot here could be rendered by a peer.
+    """
+    ahead = one.slots if rate is None else max(1, math.ceil(rate * AHEAD))
     return min(one.room + ahead, _LARGEST_WINDOW)
 
 

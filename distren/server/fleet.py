@@ -13,7 +13,9 @@ REPORT_EVERY = 5.0
 SILENT_AFTER = 3 * REPORT_EVERY + 1
 """seconds: three missed reports; a worker that is silent for so long gets no more frames"""
 _RATE_OVER = 5.0
-"""seconds over which a class's speed is measured"""
+"""seconds over which a class's speed is measured, and longer where it has finished fewer frames"""
+_FEWEST = 16
+"""frames over which a class's speed is measured at least"""
 ENDED = "ended"
 
 
@@ -36,6 +38,27 @@ class Seen:
     at: float
 
 
+class Speed:
+    """How many frames per second a class finishes."""
+
+    def __init__(self) -> None:
+        self._finished: deque[tuple[float, int]] = deque()
+        self._frames = 0
+
+    def add(self, frames: int, now: float) -> None:
+        self._finished.append((now, frames))
+        self._frames += frames
+        while now - self._finished[0][0] > _RATE_OVER and self._frames - self._finished[0][1] >= _FEWEST:
+            self._frames -= self._finished.popleft()[1]
+
+    def at(self, now: float) -> float | None:
+        """Those after the first that is remembered, over the time since then: before the second nothing is known."""
+        if len(self._finished) < 2:
+            return None
+        begun, first = self._finished[0]
+        return (self._frames - first) / max(now - begun, 0.5)
+
+
 class Fleet:
     """The workers that report. Times are of a steady clock, in seconds: a jump of the wall clock changes nothing."""
 
@@ -43,7 +66,7 @@ class Fleet:
         self.offers: dict[str, WorkerClass] = {}
         """what peers take, by the name that stands for a queue; `room` is how many frames, `slots` is 0"""
         self._seen: dict[str, Seen] = {}
-        self._finished: dict[str, deque[tuple[float, int]]] = {}
+        self._speeds: dict[str, Speed] = {}
 
     def hear(self, report: Report, now: float) -> bool:
         """Take a report; True if it changes what a class can take, or if the worker is new."""
@@ -94,16 +117,11 @@ class Fleet:
 
     def finished(self, queue: str, frames: int, now: float) -> None:
         """Count frames that a class has finished."""
-        self._finished.setdefault(queue, deque()).append((now, frames))
+        self._speeds.setdefault(queue, Speed()).add(frames, now)
 
-    def rate(self, queue: str, now: float) -> float:
-        """Frames per second that a class has finished lately."""
-        recent = self._finished.get(queue, deque())
-        while recent and now - recent[0][0] > _RATE_OVER:
-            recent.popleft()
-        if not recent:
-            return 0.0
-        return sum(count for _, count in recent) / max(now - recent[0][0], 0.5)
+    def rate(self, queue: str, now: float) -> float | None:
+        """Frames per second that a class has finished lately; None where that is not known yet."""
+        return self._speeds.get(queue, Speed()).at(now)
 
     def can_render(self, renderer: str, pool: str, now: float) -> bool:
         """Whether a worker of the pool has the renderer, here or at a peer that takes frames."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,13 +82,15 @@ def make(
     stop: threading.Event,
     on_progress: Callable[[float], None],
     on_line: Callable[[str], None],
+    on_through: Callable[[], None],
 ) -> Outcome:
     """Render one frame in `folder`, which holds empty folders `output` and `tmp`. Whatever goes wrong is an outcome.
 
-    `on_line` gets what the program says, but for its progress.
+    `on_line` gets what the program says, but for its progress. `on_through` is called once the program is through with
+    the frame, and `place` is not needed any more.
     """
     try:
-        return _make(render, skills, cache, sandbox, bounds, place, folder, stop, on_progress, on_line)
+        return _make(render, skills, cache, sandbox, bounds, place, folder, stop, on_progress, on_line, on_through)
     except DistrenError as error:
         return Broken(reason=_short(str(error)), permanent=_is_permanent(error))
     except OSError as error:
@@ -110,6 +111,7 @@ def _make(
     stop: threading.Event,
     on_progress: Callable[[float], None],
     on_line: Callable[[str], None],
+    on_through: Callable[[], None],
 ) -> Outcome:
     adapter = skills.adapters.get(render.renderer)
     if adapter is None:
@@ -144,7 +146,9 @@ def _make(
                 )
                 told = mark.keeping(on_progress)
                 read_line = _overheard(mark.command.read_line or adapter.read_line, on_line)
-                outcome = _run(read_line, frame, place, cache, sandbox, limits.of(render, bounds), stop, told)
+                ended, command = _run(read_line, frame, place, cache, sandbox, limits.of(render, bounds), stop, told)
+                on_through()
+                outcome = Stopped() if ended.stopped else _examined(command, view.folder, ended)
                 if isinstance(outcome, Rendered) or (
                     isinstance(outcome, Broken) and (outcome.permanent or mark.goes_on)
                 ):
@@ -185,9 +189,10 @@ def _run(
     allowed: Limits,
     stop: threading.Event,
     on_progress: Callable[[float], None],
-) -> Outcome:
-    began = time.monotonic()
+) -> tuple[process.Outcome, Command]:
+    """How the frame's program went, and its command with the files that it says it has written."""
     command, view = frame.command, frame.view
+    outputs.get_ready(command)
     if command.request is None:
         place.clear()
         for _ in range(1 + AT_ONCE):
@@ -203,25 +208,27 @@ def _run(
             if ended.stopped or ended.trouble is None or not ended.trouble.again:
                 break
             log.info("%s failed by itself and is started again: %s", Path(command.argv[0]).name, ended.trouble.text)
-    else:
-        answered = staying.render(
-            frame,
-            place,
-            cache=cache,
-            sandbox=sandbox,
-            read_line=read_line,
-            on_progress=on_progress,
-            limits=allowed,
-            stop=stop,
-        )
-        ended, command = answered.outcome, outputs.with_found(command, answered.files)
-    if ended.stopped:
-        return Stopped()
+        return ended, command
+    answered = staying.render(
+        frame,
+        place,
+        cache=cache,
+        sandbox=sandbox,
+        read_line=read_line,
+        on_progress=on_progress,
+        limits=allowed,
+        stop=stop,
+    )
+    return answered.outcome, outputs.with_found(command, answered.files)
+
+
+def _examined(command: Command, folder: Path, ended: process.Outcome) -> Rendered | Broken:
+    """What the program has left in `folder`, checked and packed."""
     text = compressed(ended.log)
     try:
-        warnings = outputs.check(command, view.folder, ended)
-        target = view.folder.with_name("frame.tar")
-        blob = outputs.pack(command, view.folder, target)
+        warnings = outputs.check(command, folder, ended)
+        target = folder.with_name("frame.tar")
+        blob = outputs.pack(command, folder, target)
     except AttemptFailed as error:
         return Broken(
             reason=_short(str(error)),
@@ -234,7 +241,7 @@ def _run(
     return Rendered(
         tarball=target,
         blob=blob,
-        seconds=time.monotonic() - began,
+        seconds=ended.seconds,
         log=text,
         memory=ended.memory,
         processor=ended.processor,

@@ -28,7 +28,7 @@ Key = tuple[int, int, int]
 class Stage(StrEnum):
     WAITING = "waiting"  #: no slot has taken it yet
     RENDERING = "rendering"  #: occupies a slot
-    SENDING = "sending"  #: rendered; its result is on its way to the broker
+    SENDING = "sending"  #: rendered; its result is checked, and on its way to the broker
 
 
 class Ending(StrEnum):
@@ -147,11 +147,10 @@ class Hand:
             self._rendering += 1
             return holding
 
-    def sending(self, holding: Holding) -> None:
-        """The slot is free: what is left to do with `holding` is to send its result."""
+    def sending(self, holding: Holding) -> bool:
+        """The slot is free: what is left to do with `holding` is to check and send its result; False where it was."""
         with self._changed:
-            self._leave_slot(holding)
-            holding.stage = Stage.SENDING
+            return self._leave_slot(holding)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -230,8 +229,10 @@ class Hand:
         self._leave_slot(holding)
         self._changed.notify_all()
 
-    def _leave_slot(self, holding: Holding) -> None:
-        if holding.stage is Stage.RENDERING:
-            holding.stage = Stage.SENDING
-            self._rendering -= 1
-            self._changed.notify_all()
+    def _leave_slot(self, holding: Holding) -> bool:
+        if holding.stage is not Stage.RENDERING:
+            return False
+        holding.stage = Stage.SENDING
+        self._rendering -= 1
+        self._changed.notify_all()
+        return True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib
 import stat
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,17 @@ def expected(command: Command, render: Render) -> Command:
     for more in render.outputs:
         wanted[more.path] = ExpectedFile(name=more.path, image=more.image, width=more.width, height=more.height)
     return replace(command, outputs=tuple(wanted.values()))
+
+
+def get_ready(command: Command) -> None:
+    """Have what decodes images loaded, while the first program starts that may write some."""
+    if command.request is not None or any(file.image for file in command.outputs):
+        _load_decoder()
+
+
+@functools.cache
+def _load_decoder() -> None:
+    threading.Thread(target=importlib.import_module, args=("OpenImageIO",), name="loads OpenImageIO").start()
 
 
 def with_found(command: Command, found: Iterable[ExpectedFile]) -> Command:

@@ -1,4 +1,8 @@
-"""The slots of a worker: a thread for each, which takes a frame in hand, renders it and hands its result on."""
+"""The slots of a worker, and the threads that take a frame in hand, render it in a slot and hand its result on.
+
+A slot is free as soon as the frame's program is through with it: the next frame begins while what the last one left is
+checked, packed and sent. So there are twice as many threads as slots.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from distren import failpoints
@@ -30,6 +35,8 @@ PROGRESS_EVERY = 1.0
 """seconds between two reports of one frame's progress"""
 BRIEF = 0.1
 """seconds; that a frame of a job with such short ones has begun is not told: its result says the same"""
+_THREADS = 2
+"""for each slot: one whose frame is rendered, one whose frame's results are checked"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +69,8 @@ class Slots:
         """Render at most `count` frames at once; what is under way is not touched."""
         self.count = count
         self._hand.resize(count)
-        while len(self._threads) < count:
-            name = f"slot {len(self._threads) + 1}"
+        while len(self._threads) < _THREADS * count:
+            name = f"frame {len(self._threads) + 1}"
             thread = threading.Thread(target=self._serve, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -103,8 +110,13 @@ class Slots:
         self._send(holding, outcome)
         if not holding.large:
             self._tools.scratch.remove(holding.token)
-        self._hand.sending(holding)
-        if self._measure(holding) or holding.large:
+        self._leave_slot(holding)
+        if holding.large:
+            self._on_change()
+
+    def _leave_slot(self, holding: Holding) -> None:
+        """The frame's program is through, or never began: the slot is another frame's."""
+        if self._hand.sending(holding) and self._measure(holding):
             self._on_change()
 
     def _measure(self, holding: Holding) -> bool:
@@ -128,7 +140,14 @@ class Slots:
             folder = tools.scratch.make(holding.token)
         except OSError as error:
             return Broken(reason=f"the worker's disk: {error}")
-        with tools.places.taken(holding.render.job) as place, tools.followers.log(holding.key) as on_line:
+        with ExitStack() as occupied:
+            place = occupied.enter_context(tools.places.taken(holding.render.job))
+            on_line = occupied.enter_context(tools.followers.log(holding.key))
+
+            def through() -> None:
+                occupied.close()
+                self._leave_slot(holding)
+
             return attempt.make(
                 holding.render,
                 skills=tools.skills,
@@ -140,6 +159,7 @@ class Slots:
                 stop=holding.stop,
                 on_progress=progress,
                 on_line=on_line,
+                on_through=through,
             )
 
     def _send(self, holding: Holding, outcome: Outcome) -> None:

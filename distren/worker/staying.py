@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,14 +45,17 @@ def render(
     limits: Limits,
     stop: threading.Event,
 ) -> Answered:
-    """Have the program in `place` render a frame; parameters are those of `process.run`."""
+    """Have the program in `place` render a frame; parameters are those of `process.run`.
+
+    Afterwards `frame.view.folder` holds the files that the frame was to produce, as far as they are there.
+    """
     command, folder = frame.command, frame.view.folder
     assert command.request is not None
 
     def ask(session: Session, output: Path) -> Answered:
         request = {**(command.request or {}), "output": str(output)}
         answered = session.render(request, read_line=read_line, on_progress=on_progress, limits=limits, stop=stop)
-        trouble = lead_nowhere_else(output, answered.files)
+        trouble = lead_nowhere_else(output, (*answered.files, *command.outputs))
         return answered if trouble is None else replace(answered, outcome=replace(answered.outcome, trouble=trouble))
 
     if frame.alone:
@@ -63,10 +67,10 @@ def render(
     home = place.staying(frame.job, command, lambda stack: _start(stack, frame, cache, sandbox, limits.output))
     lent = home.folder / folder.parent.name
     folder.rename(lent)
-    try:
-        return ask(home, lent)
-    finally:
-        _take_back(lent, folder)
+    answered = ask(home, lent)
+    wanted = () if answered.outcome.trouble is not None else (*answered.files, *command.outputs)
+    _take_back(lent, folder, [file.name for file in wanted])
+    return answered
 
 
 def _start(stack: ExitStack, frame: Frame, cache: InputCache, sandbox: Sandbox, largest: int | None) -> Session:
@@ -80,9 +84,18 @@ def _start(stack: ExitStack, frame: Frame, cache: InputCache, sandbox: Sandbox, 
     return Session(frame.command, sandbox, view, largest=largest)
 
 
-def _take_back(lent: Path, folder: Path) -> None:
-    """Take the frame's folder out of the program's reach; what the program put in its place is not touched."""
-    if lent.is_dir() and not lent.is_symlink():
-        lent.rename(folder)
-    else:
-        folder.mkdir()
+def _take_back(lent: Path, folder: Path, names: Iterable[str]) -> None:
+    """Move the files `names` out of `lent` into a new `folder`; what the program put in place of `lent` is not touched.
+
+    The program stands still now, but renders its next frame while the files are looked at, and may have kept a way
+    into folders that were its own.
+    """
+    folder.mkdir()
+    if lent.is_symlink() or not lent.is_dir():
+        return
+    for name in names:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # it is not there, which the check of the outputs says
+            (lent / name).rename(target)
+    remove_tree(lent)

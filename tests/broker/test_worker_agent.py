@@ -33,7 +33,9 @@ from distren.wire.codec import Message, decode
 from distren.wire.frames import INLINE, Completed, Failed, Render, Report, Started, Stop
 from distren.wire.frames import Progress as FrameProgress
 from distren.wire.jobs import Manifest, ManifestFile
+from distren.worker import outputs
 from distren.worker.agent import Worker
+from distren.worker.process import Outcome
 
 LIMIT = 30.0
 M = TypeVar("M", bound=Message)
@@ -221,6 +223,25 @@ def test_a_frame_finds_the_results_that_it_needs_in_its_working_directory(farm: 
     tarball = farm.folder / "result.tar"
     tarball.write_bytes(completed.tarball)
     assert [(entry.path, entry.open().read()) for entry in read_tarball(tarball)] == [("out", b"own other ")]
+
+
+def test_the_next_frame_renders_while_the_files_of_the_last_one_are_checked(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, check = farm.folder / "began", outputs.check
+
+    def once_the_next_has_begun(command: Command, folder: Path, outcome: Outcome) -> tuple[str, ...]:
+        if "waits" in command.argv[2]:
+            until(began.exists)
+        return check(command, folder, outcome)
+
+    farm.worker(sandbox="off")
+    farm.render(1, "echo >out")
+    farm.next(Completed)  # frames are short, so more of them are held than there are slots
+    monkeypatch.setattr(outputs, "check", once_the_next_has_begun)
+    farm.render(2, "echo waits >out")
+    farm.render(3, f"echo >out; echo >{began}")
+    assert {farm.next(Completed).frame, farm.next(Completed).frame} == {2, 3}
 
 
 def test_a_large_result_is_uploaded_before_it_is_reported(farm: Farm) -> None:

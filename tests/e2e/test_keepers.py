@@ -1,4 +1,4 @@
-"""The processes that start programs: used again and again, one program at a time, and what follows when one is killed."""
+"""The processes that start programs: used again and again, one program at a time; what follows when one is killed."""
 
 from __future__ import annotations
 

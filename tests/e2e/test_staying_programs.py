@@ -36,6 +36,13 @@ for line in channel.makefile("rb"):
     open(output + "/a.txt", "w").write(f"{request['frame']} by {os.getpid()} in {os.getcwd()}")
     channel.sendall(json.dumps(request.get("answer", {"files": [{"name": "a.txt"}]})).encode() + b"\\n")
 """
+INTRUDE = """
+for do in (lambda: os.unlink("a.txt", dir_fd=kept), lambda: os.symlink("/etc/passwd", "a.txt", dir_fd=kept)):
+    try:
+        do()
+    except FileNotFoundError:
+        pass
+"""
 MANIFEST = Blob(digest="0" * 64, size=1)
 
 
@@ -252,6 +259,19 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(worker: Worker, tmp_pat
     assert (tmp_path / "secret" / "a.txt").read_text() == "secret" or worker.sandbox.mode is not sandbox.Mode.SANDBOX
 
 
+def test_what_a_frame_has_left_is_out_of_the_reach_of_the_next_one(worker: Worker) -> None:
+    """The next frame renders while the files of the last one are looked at."""
+    _, first = worker.render(1, "kept = os.open(output, os.O_RDONLY); os.mkdir(output + '/more')")
+    before = who(first)
+    answered, second = worker.render(2, INTRUDE)
+    assert answered.outcome.trouble is None
+    assert who(second) == before  # the same program
+    assert [path.name for path in first.iterdir()] == ["a.txt"]
+    assert (first / "a.txt").is_file()
+    assert not (first / "a.txt").is_symlink()
+    assert who(first) == before
+
+
 def test_a_frame_that_needs_others_has_its_own_program_which_sees_them(worker: Worker) -> None:
     before = who(worker.render(1)[1])
     answered, at = worker.render(2, alone=True)
@@ -296,6 +316,7 @@ def test_a_render_takes_the_place_where_its_job_is_loaded(worker: Worker) -> Non
 
 def test_requests_and_answers_are_json_of_one_line(worker: Worker) -> None:
     text = "a\nb\u2028\u00e9" * 1000
-    answered, at = worker.render(1, "json.dump(request['text'], open(output + '/t', 'w'))", text=text)
+    answer = {"files": [{"name": "a.txt"}, {"name": "t"}]}
+    answered, at = worker.render(1, "json.dump(request['text'], open(output + '/t', 'w'))", text=text, answer=answer)
     assert answered.outcome.trouble is None
     assert json.loads((at / "t").read_text()) == text
