@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,10 +28,9 @@ _NOBODY = "65534"
 """the number that the worker's own user has in the sandbox"""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SETTINGS = (
-    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime", "povray", "ImageMagick-6",
-    "glvnd", "vulkan", "OpenCL",
+    "ld.so.cache", "alternatives", "fonts", "localtime", "povray", "ImageMagick-6", "glvnd", "vulkan", "OpenCL",
 )  # fmt: skip
-"""in /etc: what programs need of it, and nothing about this machine's users and network"""
+"""in /etc: what programs need of it, and nothing about this machine's users and network; each costs 0.15 ms a start"""
 _PROBE_WITHIN = 30.0
 """seconds"""
 
@@ -164,18 +164,19 @@ def _ran(sandbox: Sandbox, true: str, folder: Path) -> str | None:
     return None if ran.returncode == 0 else said[-1] if said else f"bubblewrap ended with status {ran.returncode}"
 
 
-def _system() -> Iterator[str]:
+@cache
+def _system() -> tuple[str, ...]:
     """The system's programs, libraries, and the few settings that they need."""
+    given: list[str] = []
     for name in _SYSTEM:
         path = Path(name)
         if path.is_symlink():
-            yield from ("--symlink", str(path.readlink()), name)
+            given += ("--symlink", str(path.readlink()), name)
         elif path.is_dir():
-            yield from ("--ro-bind", name, name)
+            given += ("--ro-bind", name, name)
     for name in _SETTINGS:
-        path = Path("/etc", name)
-        if path.exists():
-            yield from ("--ro-bind", str(path), str(path))
+        given += ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+    return tuple(given)
 
 
 def _program(program: Path) -> Iterator[Path]:
@@ -192,6 +193,6 @@ def _program(program: Path) -> Iterator[Path]:
 def _bound(mounts: dict[Path, str]) -> Iterator[str]:
     """The mounts, an outer folder before those inside of it."""
     for path in sorted(mounts, key=lambda one: one.parts):
-        is_ours = mounts[path] == "--ro-bind" and any(path.is_relative_to(one) for one in _SYSTEM)
+        is_ours = mounts[path] == "--ro-bind" and "/".join(path.parts[:2])[1:] in _SYSTEM
         if not is_ours:
             yield from (f"{mounts[path]}-try", str(path), str(path))
