@@ -30,6 +30,7 @@ class Health:
     _heard: float | None = None
     _since: float | None = None
     _refused_at: float = 0.0
+    _listened: float | None = None
     _last: Hello | None = None
 
     def hear(self, hello: Hello, now: float, steady: float) -> bool:
@@ -65,6 +66,14 @@ class Health:
             return "up"
         just_opened = self._heard is None and self.opened is not None and steady - self.opened <= DOWN_AFTER
         return "new" if self.seen is None or just_opened else "down"
+
+    def is_overdue(self, steady: float) -> bool:
+        """Whether nothing has come for as long as makes a peer down, and nobody has listened anew since."""
+        last = max((at for at in (self.opened, self._heard, self._listened) if at is not None), default=steady)
+        if steady - last <= DOWN_AFTER:
+            return False
+        self._listened = steady
+        return True
 
     def since(self, steady: float) -> float | None:
         """When the state began; a peer is down since it was last heard."""

@@ -66,6 +66,7 @@ class PeerLink:
         self._on_up = on_up
         self._outbound, self._inbound = peers.outbound(peer), peers.inbound(peer)
         self._link: Link | None = None
+        self._listened = 0
         self._closed = threading.Event()
 
     def open(self) -> None:
@@ -78,10 +79,7 @@ class PeerLink:
             on_up=self._on_up,
             patient=True,
         )
-        consumer = Consumer(
-            queue=self._inbound.name, tag=f"from {self.peer}", on_delivery=self._receive, automatic=True, prefetch=0
-        )
-        link.consume(consumer)
+        link.consume(self._consumer())
         self._link = link
         if self._closed.is_set():
             return
@@ -90,6 +88,24 @@ class PeerLink:
         except DistrenError:
             self._link = None
             raise
+
+    def listen_again(self) -> None:
+        """Consume anew what the peer sends.
+
+        Where a queue is deleted and declared again by somebody else at once, as by a shovel that connects, RabbitMQ
+        (3.10 at least) may go on with its consumer without a word, and drop each message on the way to it.
+        """
+        if self._link is not None:
+            self._link.cancel(self._tag)
+            self._listened += 1
+            self._link.consume(self._consumer())
+
+    @property
+    def _tag(self) -> str:
+        return f"from {self.peer}" + (f" {self._listened}" if self._listened else "")
+
+    def _consumer(self) -> Consumer:
+        return Consumer(queue=self._inbound.name, tag=self._tag, on_delivery=self._receive, automatic=True, prefetch=0)
 
     @property
     def is_open(self) -> bool:

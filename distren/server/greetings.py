@@ -52,6 +52,8 @@ class Greetings:
             self._next_hello = steady + HELLO_EVERY
             for member in members:
                 self.say_hello(member)
+                if member.health.is_overdue(steady):
+                    member.link.listen_again()
             self._warn_of_backlogs(members)
         if steady >= self._next_save:
             self._next_save = steady + _SAVE_EVERY

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from distren.broker.management import Management
 from distren.errors import InputError
-from distren.federation import receiver
+from distren.federation import health, receiver
 from distren.wire.jobs import ShowJob
 
 pytestmark = pytest.mark.usefixtures("soon")
@@ -87,6 +87,22 @@ def test_a_destination_queue_that_is_deleted_loses_nothing(two: Two, management:
     say(alpha, beta, range(400, 800))
     until(lambda: len(ear.heard) >= 800)
     assert ear.heard == list(range(800))
+    until(settled(alpha, beta))
+
+
+def test_a_server_that_the_broker_gives_nothing_any_more_listens_anew(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As RabbitMQ does where a queue is deleted and declared by somebody else at once; here the consumer just ends."""
+    alpha, beta = two
+    monkeypatch.setattr(health, "DOWN_AFTER", 3.0)
+    ear = Ear(beta)
+    link = beta.server.federation.member(alpha.name).link
+    assert link._link is not None
+    link._link.cancel(f"from {alpha.name}")
+    say(alpha, beta, range(20))
+    until(lambda: len(ear.heard) >= 20)
+    assert ear.heard == list(range(20))
     until(settled(alpha, beta))
 
 

@@ -35,6 +35,13 @@ def test_a_peer_is_not_down_before_it_could_be_heard() -> None:
     assert health.state(61.0 + DOWN_AFTER) == "down"
 
 
+def test_who_is_not_heard_is_listened_to_anew_once_in_a_while() -> None:
+    health = Health(opened=100.0)
+    assert [at for at in range(100, 300, 15) if health.is_overdue(at)] == [160, 220, 280]
+    health.hear(hello(1.0), now=1.0, steady=300.0)
+    assert not health.is_overdue(340.0)
+
+
 def test_the_difference_of_the_clocks_leaves_the_way_out_of_account() -> None:
     health = Health()
     # We said hello at 100 by our clock; it took 2 s there, stayed 5 s, and 2 s back. Their clock is 30 s ahead.

@@ -39,10 +39,12 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def in_hand(evidence: Evidence) -> dict[Key, int]:
-    """How often each frame was in hands that a fault kept from the owner of its job."""
+    """How often each frame was in hands that a fault, or the move of its job, kept from the owner of the job."""
+    moved = {one.token: one.moved for one in evidence.promises if isinstance(one, PeerPromise)}
     owners = {one.token: one.server for one in evidence.promises if isinstance(one, PeerPromise)}
     found: Counter[Key] = Counter()
     for one in evidence.renderings:
+        found[one.key] += one.began < moved.get(one.token, 0.0)
         for struck in evidence.struck:
             if is_concerned(one, owners.get(one.token), struck) and _meets(one, struck):
                 found[one.key] += 1

@@ -1,41 +1,45 @@
-"""A client of each server that hands jobs in: its own, jobs for a peer, and jobs that need frames of a peer's jobs."""
+"""A client of each server that hands jobs in: its own, some of which it then moves to a peer, jobs for a peer, and jobs
+that need frames of a peer's jobs."""
 
 from __future__ import annotations
 
 import json
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from distren.domain import frameset
 from distren.domain.job import JobSpec
 from distren.domain.needs import Needs
-from distren.errors import DistrenError
+from distren.errors import Conflict, DistrenError
 from distren.jobfile.writer import write_jobfile
 from trials import submitter
 from trials.peers.sites import Sites
 from trials.submitter import PASSING, Promise
 
-Way = Literal["own", "sent", "needing"]
-_WAYS: tuple[Way, ...] = ("own", "own", "sent", "needing")
+Way = Literal["own", "sent", "needing", "moved"]
+_WAYS: tuple[Way, ...] = ("own", "own", "sent", "needing", "moved")
 _USUAL = 40
 """frames of a job, in the mean"""
 _NEEDED_WITHIN = 15.0
+_MOVED_WITHIN = 60.0
 _AGAIN_AFTER = 0.5
 """seconds"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeerPromise(Promise):
-    """A job of `server`, handed in by a client of `by`."""
+    """A job of `server`, handed in by a client of `by`; `moved` is when its move had ended, 0 without one."""
 
     server: str
     by: str
     way: Way
+    moved: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,25 +144,39 @@ class PeersSubmitter(threading.Thread):
                 way = "own" if way == "sent" else way
                 self._ending.wait(_AGAIN_AFTER)
                 continue
-            self._promised(
-                PeerPromise(
-                    token=token,
-                    job=job.id,
-                    frames=plan.frames,
-                    at=time.time(),
-                    tries=tries,
-                    server=server,
-                    by=plan.by,
-                    way=way,
-                )
+            promise = PeerPromise(
+                token=token,
+                job=job.id,
+                frames=plan.frames,
+                at=time.time(),
+                tries=tries,
+                server=server,
+                by=plan.by,
+                way=way,
             )
+            self._promised(promise)
+            if way == "moved":
+                self._move(promise, plan.peer)
             return
 
+    def _move(self, promise: PeerPromise, peer: str) -> None:
+        """Hand a job over to a peer. What became of it where nobody answered is asked in the end."""
+        moved = math.inf
+        try:
+            with self._sites[promise.by].at() as farm:
+                farm.job(promise.job).move(peer, timeout=_MOVED_WITHIN)
+            moved = time.time()
+        except (Conflict, *PASSING):
+            pass  # it had ended, or is still on its way
+        self.promises[self.promises.index(promise)] = replace(promise, moved=moved)
+
     def _needed(self, plan: Plan) -> PeerPromise | None:
-        """The latest job of the peer, if there is one before long."""
+        """The latest job of the peer that stays there, if there is one before long."""
         until = time.monotonic() + _NEEDED_WITHIN
         while True:
-            found = next((one for one in reversed(self.promises) if one.server == plan.peer), None)
+            found = next(
+                (one for one in reversed(self.promises) if one.server == plan.peer and one.way != "moved"), None
+            )
             if found is not None or time.monotonic() > until or self._ending.wait(0.1):
                 return found
 

@@ -108,11 +108,12 @@ def _evidence(
     promises: list[PeerPromise] = []
     jobs: list[str] = []
     recorded, fetched = {}, {}
+    promised = [_settled(sites, one) for one in submitting.promises]
     for site in sites:
         with site.at() as client:
             known = {job.name: job.job for job in client.jobs()}
             jobs += [job.name for job in client.jobs()]
-            own = [one for one in submitting.promises if one.server == site.name]
+            own = [one for one in promised if one.server == site.name]
             own += [
                 PeerPromise(**vars(one), job=known[one.token], at=0.0, tries=1)
                 for one in submitting.doubtful
@@ -133,6 +134,16 @@ def _evidence(
         boot=sites.boot / len(sites.by_name),
         trouble=trouble,
     )
+
+
+def _settled(sites: Sites, promise: PeerPromise) -> PeerPromise:
+    """With the place at which the job is now; a client follows one that was moved."""
+    if not promise.moved:
+        return promise
+    with sites[promise.by].at() as client:
+        job = client.job(promise.job)
+        job.info()
+        return replace(promise, server=job.server, job=job.id)
 
 
 def _outcome(sites: Sites, evidence: Evidence, doubtful: int, rested: float) -> Outcome:
