@@ -20,7 +20,7 @@ LOOK = 0.25
 """seconds between two questions for the limit that let it follow the machine; seldomer costs some percent of speed"""
 MOST = 2.0
 """renders for each core"""
-MOST_IDLE = 8.0
+MOST_IDLE = 12.0
 """the same for programs that hardly use it: of such as many as it takes to fill it"""
 RAISE = 0.06
 """share of the processor that must be idle before there are more renders"""
