@@ -68,6 +68,10 @@ class Changes:
             self._jobs[number] = found
         return self._jobs[number]
 
+    def know(self, job: Job) -> None:
+        """A job's record that was read in this transaction, so that it is not read again."""
+        self._jobs.setdefault(job.id, job)
+
     def shown_job(self, number: int) -> Job:
         """The record of a job that people may ask about; raises NotFound."""
         if self.job(number).deleted:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from distren.amqp.link import Consumer, Delivery, Link
-from distren.amqp.topology import EXCHANGES, SERVER_QUEUES
+from distren.amqp.topology import EXCHANGES, RESULTS, SERVER_QUEUES
 from distren.config import Settings
 from distren.errors import BrokerUnavailable, Conflict, DatabaseDamaged, NoAnswer, OutputError
 from distren.server.acting import PREFETCH, Acting
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 TURN = 1_000
 """deliveries that one turn takes at most"""
+GATHER = 0.02
+"""seconds between two turns while results stream in: a turn costs as much as what follows from five results"""
 _ASK_AFTER = 1.0
 """seconds without the lead after which another process must have it: the broker hands a free one over at once"""
 _ASK_FOR = 5.0
@@ -57,6 +59,7 @@ class Server:
         self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._changes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._turned = 0.0
 
     def stop(self) -> None:
         """End the server after the turn that it is in."""
@@ -290,15 +293,18 @@ class Server:
     # -- what has arrived --------------------------------------------------------------------------------------------
 
     def _take(self, wait: float) -> list[Delivery]:
-        """What has arrived; waits up to `wait` seconds for it."""
+        """What has arrived; waits up to `wait` seconds for it, and for the results that come soon after the last."""
         taken: list[Delivery] = []
+        until = time.monotonic() + wait
         try:
-            first = self._inbox.get(timeout=wait) if wait > 0 else self._inbox.get_nowait()
-            while first is not None:
-                taken.append(first)
-                if len(taken) == TURN:
+            while len(taken) < TURN:
+                left = until - time.monotonic()
+                found = self._inbox.get(timeout=left) if left > 0 else self._inbox.get_nowait()
+                if found is None:
                     break
-                first = self._inbox.get_nowait()
+                taken.append(found)
+                until = min(until, self._turned + GATHER) if found.queue == RESULTS else 0.0
         except queue.Empty:
             pass
+        self._turned = time.monotonic()
         return taken

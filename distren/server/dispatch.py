@@ -91,6 +91,7 @@ def fill(
     for job in job_rows.in_turn(connection):
         if not job.counts[FrameState.READY]:
             continue
+        lifecycle.know(job)
         for lane, capability in enumerate(job.lanes):
             able = [queue for queue, one in classes.items() if free[queue] > 0 and _can(one, job.pool, capability)]
             if lending is not None:

@@ -17,6 +17,9 @@ _UPDATE = (
     .where(attempts.c.token == bindparam("of_token"))
     .values({name: bindparam(name) for name in _FIELDS})
 )
+_ADD = insert(attempts)
+_WITHOUT_LOG = select(*(column for column in attempts.c if column.name != "log"))
+_LOAD = _WITHOUT_LOG.where(attempts.c.token.in_(bindparam("tokens", expanding=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +54,8 @@ def load(connection: Connection, tokens: Collection[str]) -> dict[str, AttemptRe
     """The attempts with these tokens, by token, without their logs."""
     found: dict[str, AttemptRecord] = {}
     wanted = list(tokens)
-    columns = [column for column in attempts.c if column.name != "log"]
     for start in range(0, len(wanted), 5_000):
-        query = select(*columns).where(attempts.c.token.in_(wanted[start : start + 5_000]))
-        for row in connection.execute(query):
+        for row in connection.execute(_LOAD, {"tokens": wanted[start : start + 5_000]}):
             found[row.token] = _record(row)
     return found
 
@@ -62,7 +63,7 @@ def load(connection: Connection, tokens: Collection[str]) -> dict[str, AttemptRe
 def save(connection: Connection, new: Collection[AttemptRecord], changed: Collection[AttemptRecord]) -> None:
     """Insert `new` attempts, and update the `changed` ones."""
     if new:
-        connection.execute(insert(attempts), [vars(record) for record in new])
+        connection.execute(_ADD, [vars(record) for record in new])
     if changed:
         rows = [{"of_token": record.token, **{name: getattr(record, name) for name in _FIELDS}} for record in changed]
         connection.execute(_UPDATE, rows)
@@ -76,9 +77,8 @@ def of_frame(connection: Connection, job: int, frame: int) -> list[AttemptRecord
 
 def earlier(connection: Connection, job: int, frame: int, *, after: int) -> list[AttemptRecord]:
     """The attempts at a frame by issues above `after`, oldest first, without their logs."""
-    columns = [column for column in attempts.c if column.name != "log"]
     of_frame = (attempts.c.job == job, attempts.c.frame == frame, attempts.c.issue > after)
-    return [_record(row) for row in connection.execute(select(*columns).where(*of_frame).order_by(attempts.c.number))]
+    return [_record(row) for row in connection.execute(_WITHOUT_LOG.where(*of_frame).order_by(attempts.c.number))]
 
 
 def last_trouble(connection: Connection, job: int, frames: Collection[int]) -> dict[int, float]:

@@ -47,6 +47,26 @@ _UPDATE = (
 
 _UPDATE_NEEDING = _UPDATE.values({name: bindparam(name) for name in ("waits_for", "starved")})
 
+# Made once: each turn of a server asks these, and to make one takes as long as to have it answered.
+_LOAD = (
+    select(frames)
+    .where(frames.c.job == bindparam("of_job"), frames.c.id.in_(bindparam("ids", expanding=True)))
+    .with_for_update()
+)
+_NEXT = (
+    select(frames)
+    .where(
+        frames.c.job == bindparam("of_job"),
+        frames.c.lane == bindparam("of_lane"),
+        frames.c.state == _READY,
+        frames.c.not_before <= bindparam("now"),
+    )
+    .order_by(frames.c.id)
+    .limit(bindparam("most"))
+    .with_for_update()
+)
+_BY_QUEUE = select(frames.c.queue, func.count()).where(frames.c.queue.is_not(None)).group_by(frames.c.queue)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
@@ -76,8 +96,8 @@ def load(connection: Connection, keys: Iterable[tuple[int, int]]) -> dict[tuple[
     found: dict[tuple[int, int], Stored] = {}
     for job, wanted in by_job.items():
         for start in range(0, len(wanted), _AT_ONCE):
-            query = select(frames).where(frames.c.job == job, frames.c.id.in_(wanted[start : start + _AT_ONCE]))
-            for row in connection.execute(query.with_for_update()):
+            part = {"of_job": job, "ids": wanted[start : start + _AT_ONCE]}
+            for row in connection.execute(_LOAD, part):
                 found[job, row.id] = _stored(row)
     return found
 
@@ -94,14 +114,8 @@ def save(connection: Connection, changed: Collection[Stored]) -> None:
 
 def ready(connection: Connection, job: int, *, lane: int = 0, now: float, limit: int) -> list[Stored]:
     """The next frames of a job to render by one of its renderers, in the order of their ids."""
-    query = (
-        select(frames)
-        .where(frames.c.job == job, frames.c.lane == lane, frames.c.state == _READY, frames.c.not_before <= now)
-        .order_by(frames.c.id)
-        .limit(limit)
-        .with_for_update()
-    )
-    return [_stored(row) for row in connection.execute(query)]
+    wanted = {"of_job": job, "of_lane": lane, "now": now, "most": limit}
+    return [_stored(row) for row in connection.execute(_NEXT, wanted)]
 
 
 def shift_retries(connection: Connection, seconds: float) -> None:
@@ -134,8 +148,7 @@ def retry_times(connection: Connection, now: float) -> list[float]:
 
 def issued_by_queue(connection: Connection) -> dict[str, int]:
     """How many frames stand in each queue or in the hands of its workers."""
-    query = select(frames.c.queue, func.count()).where(frames.c.queue.is_not(None)).group_by(frames.c.queue)
-    return {queue: count for queue, count in connection.execute(query) if queue is not None}
+    return {queue: count for queue, count in connection.execute(_BY_QUEUE) if queue is not None}
 
 
 def issued(connection: Connection, *, queue: str | None = None) -> list[Stored]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, text, update
+from sqlalchemy import Connection, Row, bindparam, select, text, update
 
 from distren.domain.groups import Work
 from distren.domain.job import Blob
@@ -55,9 +55,24 @@ class Job:
         return self.work.renderer
 
 
+# Made once: each turn of a server asks these, and to make one takes as long as to have it answered.
+_BY_ID = select(jobs).where(jobs.c.id == bindparam("of_id"))
+_IN_TURN = (
+    select(jobs)
+    .outerjoin(guests, guests.c.job == jobs.c.id)
+    .where(jobs.c.state == JobState.ACTIVE, jobs.c.deleted.is_(None))
+    .order_by(guests.c.job.is_not(None), jobs.c.priority.desc(), jobs.c.id)
+)
+_SET_COUNTS = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("of_id"))
+    .values(counts=bindparam("counts"), next_file=bindparam("next_file"))
+)
+
+
 def by_id(connection: Connection, job: int) -> Job | None:
     """The job, even one that is being deleted."""
-    row = connection.execute(select(jobs).where(jobs.c.id == job)).one_or_none()
+    row = connection.execute(_BY_ID, {"of_id": job}).one_or_none()
     return None if row is None else _job(row)
 
 
@@ -102,15 +117,12 @@ def start_above(connection: Connection, number: int) -> None:
 
 def in_turn(connection: Connection) -> list[Job]:
     """The active jobs in the order in which they are rendered: by priority, then by age; those of peers come last."""
-    query = select(jobs).outerjoin(guests, guests.c.job == jobs.c.id)
-    query = query.where(jobs.c.state == JobState.ACTIVE, jobs.c.deleted.is_(None))
-    query = query.order_by(guests.c.job.is_not(None), jobs.c.priority.desc(), jobs.c.id)
-    return [_job(row) for row in connection.execute(query)]
+    return [_job(row) for row in connection.execute(_IN_TURN)]
 
 
 def set_counts(connection: Connection, job: int, counts: Counts, *, next_file: int) -> None:
     stored = {str(state): count for state, count in counts.by_state.items() if count}
-    connection.execute(update(jobs).where(jobs.c.id == job).values(counts=stored, next_file=next_file))
+    connection.execute(_SET_COUNTS, {"of_id": job, "counts": stored, "next_file": next_file})
 
 
 def set_state(connection: Connection, job: int, state: JobState, ended: float | None) -> None:

@@ -164,6 +164,8 @@ def _make(
 
 
 def _checkpoint(render: Render, skills: Skills, cache: InputCache, command: Command, output: Path) -> Checkpoint:
+    if command.checkpoint is None:
+        return Checkpoint(cache.checkpoints, "", command, output)
     key = checkpoints.key(render, skills.versions.get(render.renderer, ""))
     return Checkpoint(cache.checkpoints, key, command, output)
 

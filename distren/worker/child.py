@@ -2,58 +2,47 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import ctypes
 import os
 import re
 import resource
-import secrets
 import select
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 from distren.errors import RenderError
-from distren.worker import guard
-from distren.worker.sandbox import MARK, Mode, Sandbox, View
+from distren.worker import keepers
+from distren.worker.keeper import below
+from distren.worker.keepers import Keeper, KeeperGone
+from distren.worker.sandbox import Sandbox, View
 
 PROCESSES = 1_024
 """processes and threads that a program in a sandbox may have at once"""
 _START_WITHIN = 30_000
 """milliseconds that bubblewrap gets to make its namespaces"""
-_END_WITHIN = 10_000
-"""milliseconds that the kernel gets to end what has been killed"""
+_STATUS, _GATE = 3, 4
+"""the numbers under which bubblewrap finds the descriptors that it talks to us with, which the keeper gives it"""
 _CHILD = re.compile(rb'"child-pid": (\d+)\D')
-_WORKER = secrets.token_hex(16)
-"""tells the processes that this one has started from those of others"""
 _SHELLS_SIGNAL = 128
 """bubblewrap, like a shell, ends with this plus the signal that ended the program"""
-
-# The kernel tells a child that its parent has died when the thread dies that started it (prctl(2), PR_SET_PDEATHSIG):
-# so all are started by this one, which lives as long as the worker.
-_STARTER = ThreadPoolExecutor(1, "starts programs", initializer=lambda: _prepare())
-_PR_SET_CHILD_SUBREAPER = 36
-"""linux/prctl.h"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """How a program ended: `status` is its exit code, or minus the signal that ended it.
 
-    `memory` is the peak resident size in bytes of its largest process (where bubblewrap could not tell, not less than
-    our own peak: the kernel counts from before the exec), `processor` the seconds of processor time of all of it.
+    `memory` is the peak resident size in bytes of the largest of its processes (not less than that of the process that
+    starts programs, some 10 MB: the kernel counts from before the exec), `processor` the seconds of processor time of
+    all of them.
     """
 
     status: int
-    memory: int
-    processor: float
+    memory: int = 0
+    processor: float = 0.0
 
 
 class Child:
@@ -62,20 +51,16 @@ class Child:
     One thread uses it. `end` has to be called, once, whatever happens.
     """
 
-    def __init__(
-        self, popen: subprocess.Popen[bytes], init: int | None, status: FileIO | None, *, mark: str = ""
-    ) -> None:
-        assert popen.stdout is not None
-        self._mark = mark.encode("ascii")
-        self._popen, self._init, self._status = popen, init, status
-        self.pid, self.output = popen.pid, popen.stdout.fileno()
-        self.life = os.pidfd_open(popen.pid)
+    def __init__(self, keeper: Keeper, pid: int, output: FileIO, init: int | None, status: FileIO | None) -> None:
+        self._keeper, self._init, self._status = keeper, init, status
+        self.pid, self._output, self.output = pid, output, output.fileno()
+        self.life = os.pidfd_open(pid)
         """a descriptor that is readable once the program has ended"""
         self._inside = None if init is None else os.pidfd_open(init)
 
     def members(self) -> list[int]:
         """The processes of the program that run now."""
-        return [self.pid, *_below(self.pid)] if self._init is None else list(_below(self._init))
+        return [self.pid, *below(self.pid)] if self._init is None else list(below(self._init))
 
     def ask_to_end(self) -> None:
         """Send SIGTERM to all of it; a program that bubblewrap has not begun yet never begins."""
@@ -112,45 +97,24 @@ class Child:
     def end(self) -> Ended:
         """Kill whatever is left of it, wait until nothing is, and say how the program had ended."""
         self.kill()
-        _, status, usage = os.wait4(self.pid, 0)
-        os.close(self.life)
-        code = self._popen.returncode = os.waitstatus_to_exitcode(status)
+        try:
+            ended = self._keeper.end()
+        except KeeperGone:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.life, signal.SIGKILL)
+            return Ended(status=-signal.SIGKILL)
+        finally:
+            os.close(self.life)
+        code = os.waitstatus_to_exitcode(ended["status"])
         if self._init is not None and _SHELLS_SIGNAL < code < _SHELLS_SIGNAL + signal.NSIG:
             code = _SHELLS_SIGNAL - code
-        inside = self._end_of_inside()
-        if self._mark:
-            self._end_strays()
-        return Ended(
-            status=code,
-            memory=(inside or usage).ru_maxrss * 1024,
-            processor=sum(one.ru_utime + one.ru_stime for one in (usage, inside) if one is not None),
-        )
-
-    def _end_of_inside(self) -> resource.struct_rusage | None:
-        """Wait until the namespace is empty; its usage, None where bubblewrap counts it in its own."""
-        if self._init is None or self._inside is None:
-            return None
-        gone = select.poll()
-        gone.register(self._inside, select.POLLIN)
-        with contextlib.suppress(ChildProcessError):
-            if gone.poll(_END_WITHIN):
-                return os.wait4(self._init, 0)[2]
-        return None
-
-    def _end_strays(self) -> None:
-        """Kill what has left the group: it descends from us by now, and is known by the mark in its environment."""
-        while strays := [pid for pid in _below(os.getpid()) if guard.has(pid, self._mark)]:
-            for pid in strays:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+        return Ended(status=code, memory=ended["memory"], processor=ended["processor"])
 
     def close(self) -> None:
         """Close the descriptors to and from it, after `end`."""
         if self._inside is not None:
             os.close(self._inside)
-        for stream in (self._popen.stdout, self._status):
+        for stream in (self._output, self._status):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
@@ -167,7 +131,7 @@ def start(
     view: View,
     *,
     environment: Mapping[str, str] | None = None,
-    stdin: int = subprocess.DEVNULL,
+    stdin: int | None = None,
     largest: int | None = None,
 ) -> Child:
     """Start a program in a session of its own, with its errors in its output; `stdin`: the descriptor that it reads.
@@ -176,12 +140,13 @@ def start(
     where it can not be started.
     """
     surroundings = sandbox.environment(view) | dict(environment or {})
-    surroundings[MARK] = f"{_WORKER}.{secrets.token_hex(8)}"
-    argv = [_found(argv[0], surroundings["PATH"], view), *argv[1:]]
+    program = _found(argv[0], surroundings["PATH"], view)
+    command = sandbox.command([program, *argv[1:]], view, status=_STATUS, gate=_GATE)
+    command[0] = _found(command[0], surroundings["PATH"], view)
     try:
-        return _STARTER.submit(_start, argv, sandbox, view, surroundings, stdin, largest).result()
+        return _start(command, sandbox, view, surroundings, stdin, largest)
     except (OSError, ValueError) as error:
-        raise RenderError(f"the program '{argv[0]}' can not be started: {error}") from error
+        raise RenderError(f"the program '{program}' can not be started: {error}") from error
 
 
 def _found(program: str, path: str, view: View) -> str:
@@ -197,42 +162,42 @@ def _found(program: str, path: str, view: View) -> str:
 
 
 def _start(
-    argv: Sequence[str], sandbox: Sandbox, view: View, environment: Mapping[str, str], stdin: int, largest: int | None
+    command: Sequence[str],
+    sandbox: Sandbox,
+    view: View,
+    environment: Mapping[str, str],
+    stdin: int | None,
+    largest: int | None,
 ) -> Child:
-    with contextlib.ExitStack() as stack:
-        status, status_there = _pipe(stack)
-        gate_there, gate = _pipe(stack)
-        given = (status_there.fileno(), gate_there.fileno())
-        popen = subprocess.Popen(
-            sandbox.command(argv, view, status=given[0], gate=given[1]),
-            cwd=view.folder,
-            env=environment,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=() if sandbox.mode is Mode.BARE else given,
-            start_new_session=True,
-            bufsize=0,
-        )
-        if sandbox.mode is Mode.BARE:
-            _restrain(popen.pid, sandbox, largest)
-            return Child(popen, None, None, mark=environment[MARK])
-        status_there.close()
+    with contextlib.ExitStack() as kept, contextlib.ExitStack() as lent:
+        output, said = _pipe(kept, lent)
+        reads = lent.enter_context(FileIO(os.devnull)).fileno() if stdin is None else stdin
+        keeper = keepers.take()
+        kept.callback(keeper.end)
+        if not sandbox.is_closed:
+            pid = keeper.start(command, environment, view.folder, (reads, said.fileno()))
+            _restrain(pid, sandbox, largest)
+            kept.pop_all()
+            return Child(keeper, pid, output, None, None)
+        status, told = _pipe(kept, lent)
+        waits, gate = _pipe(lent, lent)
+        pid = keeper.start(command, environment, view.folder, (reads, said.fileno(), told.fileno(), waits.fileno()))
+        said.close()
+        told.close()
         init = _first_process(status.fileno())
         if init is None:
-            raise RenderError(f"the sandbox can not be made: {_last_words(popen)}")
+            raise RenderError(f"the sandbox can not be made: {_last_words(pid, output)}")
         _restrain(init, sandbox, largest)
+        running = Child(keeper, pid, output, init, status)
         gate.write(b"\n")
-        stack.pop_all()
-        gate.close()
-        gate_there.close()
-        return Child(popen, init, status)
+        kept.pop_all()
+        return running
 
 
-def _pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
-    """A pipe's ends to read and to write, which `stack` closes."""
+def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
+    """A pipe's ends to read and to write, which these close."""
     there, here = os.pipe()
-    return stack.enter_context(FileIO(there, "r")), stack.enter_context(FileIO(here, "w"))
+    return reading.enter_context(FileIO(there, "r")), writing.enter_context(FileIO(here, "w"))
 
 
 def _first_process(status: int) -> int | None:
@@ -246,10 +211,11 @@ def _first_process(status: int) -> int | None:
     return None
 
 
-def _last_words(popen: subprocess.Popen[bytes]) -> str:
-    popen.kill()
-    said = popen.communicate()[0].decode("utf-8", "replace").strip().splitlines()
-    return said[-1] if said else f"bubblewrap ended with status {popen.returncode}"
+def _last_words(pid: int, output: FileIO) -> str:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    said = output.readall().decode("utf-8", "replace").strip().splitlines()
+    return said[-1] if said else "bubblewrap ended without a word"
 
 
 def _restrain(init: int, sandbox: Sandbox, largest: int | None) -> None:
@@ -263,50 +229,6 @@ def _restrain(init: int, sandbox: Sandbox, largest: int | None) -> None:
         Path(f"/proc/{init}/oom_score_adj").write_text("1000", "ascii")
 
 
-def _prepare() -> None:
-    """Have what our children leave behind become our children: bubblewrap ends before the processes that it started."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _post_guard()
-
-
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-
-
-def _post_guard() -> None:
-    """Start the process that ends what we leave behind when we are killed; it goes with us.
-
-    The kernel ends bubblewrap with us only once bubblewrap has asked for that, some milliseconds after its start, and
-    without bubblewrap only the program itself.
-    """
-    there, here = os.pipe()
-    with FileIO(there) as end:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, f"{MARK}={_WORKER}"],
-            cwd="/",
-            env={},
-            stdin=end,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    atexit.register(_dismiss, process, here)
-
-
-def _dismiss(process: subprocess.Popen[bytes], pipe: int) -> None:
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        os.write(pipe, b".")
-        process.wait(1.0)
-
-
-def _below(pid: int) -> Iterator[int]:
-    """The processes that descend from `pid`."""
-    found = [pid]
-    while found:
-        parent = found.pop()
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            for thread in Path(f"/proc/{parent}/task").iterdir():
-                children = [int(child) for child in (thread / "children").read_text("ascii").split()]
-                yield from children
-                found += children

@@ -18,13 +18,12 @@ from distren.renderers.protocol import Command, Progress, Trouble
 from distren.worker import process, sandbox
 from distren.worker.limits import Limits
 from distren.worker.process import CENSUS, Outcome, Stop
-from distren.worker.sandbox import Mode, Sandbox, View
+from distren.worker.sandbox import Sandbox, View
 from distren.worker.transcript import KEPT
 
 HOUSES = {
     "sandbox": lambda folder: sandbox.find("on", shared=(), folder=folder),
     "off": lambda folder: sandbox.find("off", shared=(), folder=folder),
-    "without bubblewrap": lambda folder: Sandbox(mode=Mode.BARE),
 }
 
 
@@ -198,8 +197,8 @@ def test_what_the_program_started_dies_with_it_and_holds_nobody_up(tmp_path: Pat
     wait_for(lambda: not is_asleep(tmp_path))
 
 
-def test_a_process_that_left_the_group_holds_nobody_up(tmp_path: Path) -> None:
-    left = f"(setsid sh -c 'touch left; exec {sleeper(tmp_path)}' &) &"  # it has left before the program ends
+def test_a_process_that_left_group_parent_and_environment_holds_nobody_up_and_goes(tmp_path: Path) -> None:
+    left = f"(env -i setsid sh -c 'touch left; exec {sleeper(tmp_path)}' &) &"  # it has left before the program ends
     outcome = run(shell(f"trap '' TERM HUP; {left} while [ ! -e left ]; do sleep 0.01; done; echo done"), tmp_path)
     assert outcome.log == b"done\n"
     assert outcome.seconds < 5

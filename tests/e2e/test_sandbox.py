@@ -184,9 +184,9 @@ threading.Event().wait()
 
 @pytest.mark.parametrize("mode", Mode)
 def test_a_program_outlives_the_thread_that_began_it_but_never_the_worker(view: View, mode: Mode) -> None:
-    """Also one that ignores signals, and has left its session and its parent."""
+    """Also one that ignores signals, and has left its session, its parent and its environment."""
     sleep = f"sleep 300.{zlib.crc32(bytes(view.folder))}"
-    script = f"trap '' TERM HUP INT; (setsid {sleep} &) & {sleep} & wait"
+    script = f"trap '' TERM HUP INT; (env -i setsid {sleep} &) & {sleep} & wait"
 
     def asleep() -> int:
         return sum(one.info["cmdline"] == sleep.split() for one in psutil.process_iter(["cmdline"]))

@@ -144,8 +144,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def renders_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """What runs below a worker, but for its guard."""
-    return [one for one in psutil.Process(process.pid).children(recursive=True) if "guard.py" not in _called(one)]
+    """What runs below a worker, but for what starts its programs."""
+    return [one for one in psutil.Process(process.pid).children(recursive=True) if "keeper.py" not in _called(one)]
 
 
 def _called(process: psutil.Process) -> str:

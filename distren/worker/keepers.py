@@ -1,0 +1,88 @@
+"""The keepers of this worker: small processes that start its programs, and end all that those leave behind.
+
+One keeper has one program at a time, so that it knows of everything below it whose it is. It is lent for the program's
+life, and waits for the next one then: there are as many as there were ever programs at once.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distren.worker import keeper
+
+_idle: list[Keeper] = []
+
+
+class KeeperGone(OSError):
+    """Somebody has killed the keeper."""
+
+
+class Keeper:
+    """A keeper's side that the worker sees. One thread uses it at a time."""
+
+    def __init__(self) -> None:
+        self._line, there = socket.socketpair()
+        with there:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", keeper.__file__],
+                cwd="/",
+                env={},
+                stdin=there.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    @property
+    def is_there(self) -> bool:
+        return self._process.poll() is None
+
+    def start(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, descriptors: Sequence[int]
+    ) -> int:
+        """Start a program; its process' number, which is its own until `end`.
+
+        `descriptors` are its input, its output and errors, then 3, 4 and so on. Raises OSError.
+        """
+        message = {"argv": list(argv), "environment": dict(environment), "folder": str(folder)}
+        answer = self._ask(message, descriptors)
+        if "error" in answer:
+            raise OSError(answer["error"])
+        return int(answer["pid"])
+
+    def end(self) -> dict[str, Any]:
+        """Kill what is left of the program, wait until nothing is, and be free for the next.
+
+        The answer holds its `status` as wait(2) gives it, and what all of its processes used: the `memory` of the
+        largest in bytes, and the seconds of `processor` time. Raises KeeperGone.
+        """
+        answer = self._ask({})
+        _idle.append(self)
+        return answer
+
+    def _ask(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        try:
+            keeper.send(self._line, message, descriptors)
+            answer = keeper.receive(self._line)
+        except OSError as error:
+            raise KeeperGone(f"the process that starts programs is gone: {error}") from error
+        if answer is None:
+            raise KeeperGone("the process that starts programs is gone")
+        return answer[0]
+
+
+def take() -> Keeper:
+    """A keeper that is free; `end` makes it free again. Raises OSError."""
+    while _idle:
+        try:
+            found = _idle.pop()
+        except IndexError:  # another thread was faster
+            break
+        if found.is_there:
+            return found
+    return Keeper()
