@@ -42,8 +42,8 @@ def rows(farm: BenchFarm, rounds: int) -> list[Row]:
     return [
         Row(
             name="short frames",
-            what=f"{FRAMES} POV-Ray frames of {SIZE[0]}x{SIZE[1]}, one to a process: frames per second of the farm / of "
-            f"{runs} ({speeds['distren']:.1f} / {speeds[runs]:.1f}; {single}: {speeds[single]:.1f})",
+            what=f"{FRAMES} POV-Ray frames of {SIZE[0]}x{SIZE[1]}, one to a process: frames per second of the farm / "
+            f"of {runs} ({speeds['distren']:.1f} / {speeds[runs]:.1f}; {single}: {speeds[single]:.1f})",
             figure=speeds["distren"] / speeds[runs],
             unit="x",
             need="at least",
