@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from distren.storage.engine import open_engine
 
@@ -47,19 +48,33 @@ class PostgreSQL:
         self._control("-m", "immediate", "stop")
 
     def kill(self) -> None:
-        """kill -9 of all its processes."""
-        leader = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        """kill -9 of all its processes, and no trace of them.
+
+        In a container whose first process reaps nobody the dead stay as zombies, and by the files with the leader's
+        number PostgreSQL would take it for one that runs.
+        """
+        file = self._data / "postmaster.pid"
+        leader = psutil.Process(int(file.read_text().split()[0]))
         processes = [leader, *leader.children(recursive=True)]
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(processes, timeout=20)
+        wait_for(lambda: not any(_runs(process) for process in processes), 20)
+        file.unlink()
+        (self.folder / ".s.PGSQL.5432.lock").unlink()
 
     def _control(self, *arguments: str) -> None:
         self._run(str(self._programs / "pg_ctl"), "-D", str(self._data), "-w", *arguments)
 
     def _run(self, *argv: str) -> None:
         subprocess.run(_as_postgres(*argv), check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture(scope="session")

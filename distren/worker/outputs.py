@@ -37,7 +37,11 @@ def get_ready(command: Command) -> None:
 
 @functools.cache
 def _load_decoder() -> None:
-    threading.Thread(target=importlib.import_module, args=("OpenImageIO",), name="loads OpenImageIO").start()
+    def load() -> None:
+        for name in ("OpenImageIO", "numpy"):
+            importlib.import_module(name)
+
+    threading.Thread(target=load, name="loads OpenImageIO").start()
 
 
 def with_found(command: Command, found: Iterable[ExpectedFile]) -> Command:

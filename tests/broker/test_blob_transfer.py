@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from distren.amqp import topology
 from distren.amqp.blobs import BlobReceiver, BlobSender
@@ -33,13 +33,6 @@ MANY = os.urandom(5 * CHUNK + 17) * 5
 
 def blob_of(data: bytes) -> Blob:
     return Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.01)
 
 
 class Party:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
 import pytest
+from waiting import wait_for
 
 from distren.amqp import requests, topology
 from distren.amqp.link import Consumer, Delivery, Link
@@ -16,15 +15,6 @@ from distren.client.connection import Connection
 from distren.errors import Conflict, NoAnswer
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import Change, Describe, Description, Problem, ShowJob, ShownJob
-
-LIMIT = 30.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.05)
 
 
 def test_the_news_of_a_job_ends_with_the_last_who_listens(vhost_url: str, management: Management) -> None:

@@ -14,6 +14,7 @@ import pytest
 from brokers import control
 from test_server import QUEUE, Peer, RunningServer, _answers, _attempt, settings
 from test_worker_agent import Farm as WorkerFarm
+from waiting import wait_for
 
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.publisher import Outgoing
@@ -29,15 +30,6 @@ from distren.wire import jobs
 from distren.wire.frames import Completed, Report, Started
 
 PATIENCE = 60.0
-
-
-def wait_for(condition: object, seconds: float = PATIENCE) -> float:
-    """Seconds until it holds."""
-    began = time.monotonic()
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() - began < seconds, "it did not come about"
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 @pytest.fixture

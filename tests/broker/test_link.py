@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from line import Line
+from waiting import wait_for
 
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.publisher import LARGEST, Outgoing
@@ -20,13 +21,6 @@ from distren.errors import AccessRefused, BrokerUnavailable, Conflict, DistrenEr
 
 WORK = Queue(name="work")
 OWN = Queue(name="own", exclusive=True)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from databases import PostgreSQL
 from sqlalchemy import Engine, event
-from test_farm_under_faults import peer_of, running, wait_for
+from test_farm_under_faults import peer_of, running
 from test_server import Peer, RunningServer, settings
+from waiting import wait_for
 
 from distren.errors import DatabaseDamaged, NoAnswer, NotFound, OutputError
 from distren.server import reconcile

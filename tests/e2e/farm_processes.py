@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_for
 
 from distren.client.farm import Farm
 from distren.errors import DistrenError
@@ -126,12 +126,3 @@ def command_line(program: str, arguments: Sequence[str]) -> list[str]:
     if program == "main":
         return [sys.executable, "-c", "from distren.cli.main import main; main()", *arguments]
     return [sys.executable, "-m", f"distren.cli.{program}", *arguments]
-
-
-def wait_for(condition: Callable[[], bool], limit: float) -> None:
-    """Look again and again until `condition` holds."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"{condition.__qualname__} did not come true within {limit:.0f} s")
-        time.sleep(0.05)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import scripted
 from brokers import control
-from farm_processes import FarmProcesses, wait_for
+from farm_processes import FarmProcesses
+from waiting import wait_for
 
 from distren.broker.private import PrivateBroker
 from distren.errors import BrokerUnavailable
@@ -36,11 +37,14 @@ def test_a_broker_that_is_low_on_memory_loses_no_frame(
     farm: FarmProcesses, private_node: PrivateBroker, tmp_path: Path
 ) -> None:
     """The server publishes frames, the worker results: both wait; what they have taken, they acknowledge."""
-    begun = tmp_path / "begun"
+    begun, hold = tmp_path / "begun", tmp_path / "hold"
+    each = f"echo >> {begun}; while [ -e {hold} ]; do sleep 0.02; done; {scripted.WRITE}; sleep 0.1"
     with farm.farm() as client:
-        job = scripted.submit(client, tmp_path / "job", f"1-{FRAMES}", f"echo >> {begun}; {scripted.WRITE}; sleep 0.1")
+        job = scripted.submit(client, tmp_path / "job", f"1-{FRAMES}", each)
         wait_for(lambda: job.info().counts.get("done", 0) > 5, PATIENCE)
+        hold.touch()
         control(private_node, "set_vm_memory_high_watermark", "0.00001")
+        hold.unlink()
         wait_for(lambda: TOLD in farm.log("w1"), PATIENCE)
         with pytest.raises(BrokerUnavailable, match="takes no messages now"):
             client.describe(timeout=1.0)

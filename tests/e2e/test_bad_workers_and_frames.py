@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import scripted
-from farm_processes import FarmProcesses, wait_for
+from farm_processes import FarmProcesses
+from waiting import wait_for
 
 from distren.client.farm import Farm
 from distren.errors import JobFailed

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 from blenders import SCRIPT, by_hand
-from farm_processes import FarmProcesses, wait_for
+from farm_processes import FarmProcesses
+from waiting import wait_for
 
 from distren.broker.management import Management
 from distren.client.job import Job

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import av
 import pytest
-from farm_processes import FarmProcesses, wait_for
+from farm_processes import FarmProcesses
+from waiting import wait_for
 
 from distren.client import seed
 from distren.client.wishes import Wishes

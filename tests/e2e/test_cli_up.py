@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from farm_processes import FarmProcesses, command_line, wait_for
+from farm_processes import FarmProcesses, command_line
+from waiting import wait_for
 
 from distren import Farm
 

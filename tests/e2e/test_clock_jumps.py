@@ -11,7 +11,8 @@ from pathlib import Path
 import brokers
 import pytest
 import scripted
-from farm_processes import FarmProcesses, wait_for
+from farm_processes import FarmProcesses
+from waiting import wait_for
 
 from distren import Job
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import scripted
-from farm_processes import FarmProcesses, command_line, wait_for
+from farm_processes import FarmProcesses, command_line
+from waiting import wait_for
 
 from distren.failpoints import CLIENT, POINTS, SERVER, VARIABLE, WORKER
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy
 import OpenImageIO as oiio  # noqa: N813
 import pytest
-from farm_processes import FarmProcesses, wait_for
+from farm_processes import FarmProcesses
+from waiting import wait_for
 
 from distren.broker.private import PrivateBroker
 from distren.client.farm import Farm

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import scripted
-from farm_processes import FarmProcesses, wait_for
+from farm_processes import FarmProcesses
 from line import Line
+from waiting import wait_for
 
 PATIENCE = 60.0
 WAITS = "no connection to the broker, trying again until it is back"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import scripted
 from brokers import Broker
-from farm_processes import FarmProcesses, command_line, wait_for
+from farm_processes import FarmProcesses, command_line
+from waiting import wait_for
 
 from distren.broker.management import Management
 from distren.failpoints import POINTS, VARIABLE

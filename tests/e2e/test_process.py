@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from distren.errors import RenderError
 from distren.renderers.protocol import Command, Progress, Trouble
@@ -70,13 +71,6 @@ def run(
         limits=limits or Limits(time=60.0),
         stop=stop or Stop(),
     )
-
-
-def wait_for(condition: Callable[[], bool], limit: float = 20.0) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def sleeper(folder: Path) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from brokers import Broker
-from farm_processes import Command, FarmProcesses, wait_for
+from farm_processes import Command, FarmProcesses
+from waiting import wait_for
 
 from distren.broker.management import Management
 

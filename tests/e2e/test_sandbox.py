@@ -6,13 +6,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from distren.errors import SettingsError
 from distren.renderers.povray import PovRay
@@ -57,13 +56,6 @@ def run(view: View, *argv: str, house: Sandbox = CLOSED) -> Outcome:
 
 def says(view: View, script: str) -> list[str]:
     return run(view, "/bin/sh", "-c", script).log.decode().splitlines()
-
-
-def wait_for(condition: Callable[[], bool], limit: float = 20.0) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_a_program_finds_its_files_where_they_are_and_writes_to_its_folder_alone(view: View) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import scripted
-from farm_processes import FarmProcesses, wait_for
+from farm_processes import FarmProcesses
 from sqlalchemy import text
+from waiting import wait_for
 
 from distren.broker.management import Management
 from distren.storage import schema

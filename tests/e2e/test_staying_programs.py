@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from blenders import Laid
-from farm_processes import wait_for
+from waiting import wait_for
 
 from distren.domain.job import Blob
 from distren.renderers.protocol import Command, ExpectedFile, Progress, Trouble
@@ -214,7 +214,7 @@ SPIN = "import threading; threading.Thread(target=lambda: [0 for _ in iter(int, 
 @pytest.mark.parametrize(
     ("do", "limits", "words"),
     [
-        ("time.sleep(100)", Limits(time=60.0, silence=0.5), "said nothing for 0.5 s"),
+        ("time.sleep(100)", Limits(time=60.0, silence=2.0), "said nothing for 2 s"),
         (GROW, Limits(time=60.0, memory=150 * 10**6), "of memory, more than its limit of 150 MB"),
         ("folder = output\n" + FILL, Limits(time=60.0, output=30 * 10**6), "more than its limit of 30 MB"),
         ("folder = '/tmp'\n" + FILL, Limits(time=60.0, output=30 * 10**6), "more than its limit of 30 MB"),

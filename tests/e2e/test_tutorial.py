@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from farm_processes import wait_for
+from waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)

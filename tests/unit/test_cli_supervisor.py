@@ -7,24 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from distren.cli import instance, supervisor
 from distren.cli.supervisor import Child, Program
 from distren.errors import Conflict, DistrenError, NotFound, SchemaError
 
 WAIT = "import time; print('here', flush=True); time.sleep(600)"
-
-
-def wait_for(condition: Callable[[], bool], limit: float = 20.0) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
 
 
 def child(tmp_path: Path, code: str) -> Child:

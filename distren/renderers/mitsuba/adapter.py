@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,9 +16,10 @@ from distren.renderers.mitsuba.settings import DECLARATION, FORMATS, PARAMETER
 from distren.renderers.protocol import AttemptFailed, Capability, Command, ExpectedFile, Progress, Scene, Task, Trouble
 
 PROGRAM = Path(__file__).with_name("program.py")
-_VERSION = "from importlib.metadata import version; print(version('mitsuba'))"
+_VERSION = "import mitsuba; print(mitsuba.__version__)"
 _BAR = re.compile(r"Rendering \[(=*)( *)\]")
 _INSTALL = "pip install 'distren[mitsuba]'"
+_NEEDS = "on Debian its libraries need 'apt install libatomic1'"
 
 
 class Mitsuba:
@@ -29,21 +29,21 @@ class Mitsuba:
     declaration = DECLARATION
 
     def probe(self, program: str | None) -> Capability:
-        if program is None:
-            try:
-                return Capability(version=metadata.version("mitsuba"))
-            except metadata.PackageNotFoundError:
-                return Capability(missing=f"the package mitsuba is not installed: {_INSTALL}")
+        python = program or sys.executable
         try:
             ran = subprocess.run(
-                (program, "-I", "-c", _VERSION), capture_output=True, text=True, timeout=30, check=False
+                (python, "-I", "-c", _VERSION), capture_output=True, text=True, timeout=30, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return Capability(missing=f"the Python '{program}' can not be run: {error}")
+            return Capability(missing=f"the Python '{python}' can not be run: {error}")
         found = ran.stdout.strip()
-        if not re.fullmatch(r"\d[\w.]*", found):
-            return Capability(missing=f"the Python '{program}' has no package mitsuba: install it there")
-        return Capability(version=found)
+        if re.fullmatch(r"\d[\w.]*", found):
+            return Capability(version=found)
+        why = ran.stderr.strip().rpartition("\n")[2]
+        if not why or "No module named 'mitsuba'" in why:
+            where = _INSTALL if program is None else "install it there"
+            return Capability(missing=f"the Python '{python}' has no package mitsuba: {where}")
+        return Capability(missing=f"mitsuba does not start ({why}): {_NEEDS}")
 
     def accepts(self, path: Path) -> bool:
         return self.declaration.accepts(path) and path.name != "distrenjob.xml"
