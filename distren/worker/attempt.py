@@ -36,12 +36,14 @@ _LONGEST_REASON = 1_900
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """The frame tarball, still on disk; `log` is compressed, `memory` and `processor` are those of process.Outcome.
+    """The frame tarball: its bytes where it travels inside the event, else the file that it is in.
+
+    `log` is compressed, `memory` and `processor` are those of process.Outcome.
 
     `warnings` say what may be wrong with its files though they are whole.
     """
 
-    tarball: Path
+    tarball: bytes | Path
     blob: Blob
     seconds: float
     log: bytes
@@ -116,10 +118,10 @@ def _make(
     adapter = skills.adapters.get(render.renderer)
     if adapter is None:
         raise RenderError(f"this worker has no renderer '{render.renderer}'")
-    manifest, tries = render.manifest.value(), 0
+    manifest, output, tries = render.manifest.value(), folder / "output", 0
     while not stop.is_set():
         try:
-            needs.lay(render, cache, folder / "output")
+            needs.lay(render, cache, output)
             with cache.inputs(manifest) as inputs:
                 task = Task(
                     frame=render.frame if render.number is None else render.number,
@@ -129,18 +131,18 @@ def _make(
                     height=render.height,
                     settings=render.settings,
                     inputs=inputs,
-                    output=folder / "output",
+                    output=output,
                     slot=place.number,
                     scripts=skills.scripts,
                     content=tuple(render.content),
                 )
                 command = outputs.expected(adapter.command(task, skills.programs.get(render.renderer)), render)
                 view = View(
-                    folder=folder / "output",
+                    folder=output,
                     temporary=folder / "tmp",
-                    readable=(inputs, folder / "output" / needs.FOLDER, *command.reads),
+                    readable=(inputs, output / needs.FOLDER, *command.reads),
                 )
-                mark = _checkpoint(render, skills, cache, command, folder / "output")
+                mark = _checkpoint(render, skills, cache, command, output)
                 frame = Frame(
                     job=render.job, manifest=manifest, command=mark.command, view=view, alone=bool(render.needs)
                 )
@@ -229,8 +231,7 @@ def _examined(command: Command, folder: Path, ended: process.Outcome) -> Rendere
     text = compressed(ended.log)
     try:
         warnings = outputs.check(command, folder, ended)
-        target = folder.with_name("frame.tar")
-        blob = outputs.pack(command, folder, target)
+        blob, tarball = outputs.pack(command, folder, folder.with_name("frame.tar"))
     except AttemptFailed as error:
         return Broken(
             reason=_short(str(error)),
@@ -241,7 +242,7 @@ def _examined(command: Command, folder: Path, ended: process.Outcome) -> Rendere
             processor=ended.processor,
         )
     return Rendered(
-        tarball=target,
+        tarball=tarball,
         blob=blob,
         seconds=ended.seconds,
         log=text,

@@ -62,6 +62,11 @@ class Child:
         """The processes of the program that run now."""
         return [self.pid, *below(self.pid)] if self._init is None else list(below(self._init))
 
+    @property
+    def is_running(self) -> bool:
+        """Whether any of its processes has not ended; one that has ended is there until its parent has heard of it."""
+        return any(_runs(pid) for pid in self.members())
+
     def ask_to_end(self) -> None:
         """Send SIGTERM to all of it; a program that bubblewrap has not begun yet never begins."""
         if self._init is None:
@@ -227,6 +232,13 @@ def _restrain(init: int, sandbox: Sandbox, largest: int | None) -> None:
         resource.prlimit(init, resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
     with contextlib.suppress(OSError):
         Path(f"/proc/{init}/oom_score_adj").write_text("1000", "ascii")
+
+
+def _runs(pid: int) -> bool:
+    try:  # proc(5): behind the name in brackets comes the state
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

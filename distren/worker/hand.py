@@ -82,7 +82,8 @@ class Hand:
 
     def __init__(self, slots: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots, self._clock = slots, clock
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed, self._emptied = threading.Condition(lock), threading.Condition(lock)
         self._held: dict[Key, Holding] = {}
         self._waiting: deque[Holding] = deque()
         self._rendering = 0
@@ -219,7 +220,7 @@ class Hand:
     def wait_empty(self, timeout: float) -> bool:
         """Wait until nothing is in hand; False after `timeout` seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._held, timeout)
+            return self._emptied.wait_for(lambda: not self._held, timeout)
 
     def _remove(self, holding: Holding) -> None:
         if self._held.get(holding.key) is holding:
@@ -227,12 +228,13 @@ class Hand:
         if holding.stage is Stage.WAITING and holding in self._waiting:
             self._waiting.remove(holding)
         self._leave_slot(holding)
-        self._changed.notify_all()
+        if not self._held:
+            self._emptied.notify_all()
 
     def _leave_slot(self, holding: Holding) -> bool:
         if holding.stage is not Stage.RENDERING:
             return False
         holding.stage = Stage.SENDING
         self._rendering -= 1
-        self._changed.notify_all()
+        self._changed.notify()
         return True

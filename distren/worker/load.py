@@ -3,7 +3,7 @@
 Auto starts from one render for each core. Many programs leave a core idle for a part of their time (POV-Ray sleeps for
 0.65 s at its start), so while all slots are busy and a part of the processor is idle all the same, there may be more
 renders, up to MOST for each core, as long as memory for them is there; of programs that sleep most of their time up to
-MOST_IDLE. When nothing is idle there are fewer again.
+MOST_IDLE, at once when the first of them have ended. When nothing is idle there are fewer again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOOK = 0.25
 """seconds between two questions for the limit that let it follow the machine; seldomer costs some percent of speed"""
 MOST = 2.0
 """renders for each core"""
-MOST_IDLE = 8.0
+MOST_IDLE = 12.0
 """the same for programs that hardly use it: of such as many as it takes to fill it"""
 RAISE = 0.06
 """share of the processor that must be idle before there are more renders"""
@@ -28,6 +28,10 @@ LOWER = 0.01
 """share of the processor below which too little is idle for more renders than cores"""
 SETTLE = 0.7
 """seconds after a change before the next: a new render shows what it needs only after its start"""
+CLEAR = 0.5
+"""share of the processor that must be idle before renders that are known to hardly use it are added without waiting"""
+BOLD = 1 / 3
+"""share of what is idle that they are given at a time; with all of it, too many of them wake at once"""
 EVERY = 0.1
 """seconds between two samples at least; the kernel counts in hundredths"""
 LOOK_BACK = 2.0
@@ -47,7 +51,7 @@ class Load:
     """What a decision is made from: cores idle on the average, bytes to be had, and renders under way.
 
     `young` of them have not taken their memory yet; `peak` is what a render takes at most, and `share` how many cores
-    one uses on the average, both None where none has ended.
+    one uses on the average, None where none has ended (since renders last began, for the latter).
     """
 
     free: float
@@ -85,11 +89,18 @@ def decided(target: int, load: Load, bounds: Bounds, *, settled: bool) -> int:
     """
     if not load.running:
         target = bounds.cores
+    elif load.running >= target and _is_light(load.share) and load.free >= CLEAR * bounds.cores:
+        target += max(1, math.floor(BOLD * load.free / _usual(load.share)))
     elif settled and load.running >= target and load.free >= RAISE * bounds.cores:
         target += min(max(1, math.floor(load.free / _usual(load.share))), target)
     elif settled and target > bounds.cores and load.free < LOWER * bounds.cores:
         target -= 1
     return max(1, min(target, bounds.most(load.share), fitting(load, bounds)))
+
+
+def _is_light(share: float | None) -> bool:
+    """Whether renders that use `share` of a core sleep most of their time."""
+    return share is not None and share < 1 / MOST
 
 
 def _usual(share: float | None) -> float:
@@ -109,6 +120,8 @@ class Renders(Protocol):
 
     @property
     def share(self) -> float | None: ...
+
+    def forget_share(self) -> None: ...
 
 
 class Gauge(Protocol):
@@ -164,6 +177,8 @@ class Admission:
         weight = 1 - math.exp(-passed / LOOK_BACK)
         self._free = free if self._free is None else self._free + weight * (free - self._free)
         self._last = sample
+        if not self._renders.running:
+            self._renders.forget_share()  # the next job's may be others
         load = Load(
             free=self._free,
             memory=sample.memory,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import io
 import stat
 import threading
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from distren.domain.job import Blob
 from distren.errors import OutputError, TarballError
 from distren.renderers.protocol import AttemptFailed, Command, ExpectedFile
 from distren.tarballs.writer import Member, write_tarball
-from distren.wire.frames import Render
+from distren.wire.frames import INLINE, Render
 from distren.worker.process import Outcome
 
 
@@ -36,7 +37,11 @@ def get_ready(command: Command) -> None:
 
 @functools.cache
 def _load_decoder() -> None:
-    threading.Thread(target=importlib.import_module, args=("OpenImageIO",), name="loads OpenImageIO").start()
+    def load() -> None:
+        for name in ("OpenImageIO", "numpy"):
+            importlib.import_module(name)
+
+    threading.Thread(target=load, name="loads OpenImageIO").start()
 
 
 def with_found(command: Command, found: Iterable[ExpectedFile]) -> Command:
@@ -58,20 +63,28 @@ def check(command: Command, folder: Path, outcome: Outcome) -> tuple[str, ...]:
     return tuple(warning for warning in found if warning is not None)
 
 
-def pack(command: Command, folder: Path, target: Path) -> Blob:
-    """Write the frame tarball of every expected file to `target`. Raises AttemptFailed, OutputError."""
-    members = (Member(path=expected.name, source=folder / expected.name) for expected in command.outputs)
+def pack(command: Command, folder: Path, target: Path) -> tuple[Blob, bytes | Path]:
+    """Make the frame tarball of every expected file: one that travels inside its event in memory, another in `target`.
+
+    Returns what it is, with its bytes or with `target`. Raises AttemptFailed, OutputError.
+    """
+    members = [Member(path=expected.name, source=folder / expected.name) for expected in command.outputs]
     try:
-        with target.open("w+b") as file:
+        small = sum((folder / member.path).lstat().st_size for member in members) <= INLINE
+        with io.BytesIO() if small else target.open("w+b") as file:
             write_tarball(file, members)
             size = file.tell()
             file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            blob = Blob(digest=hashlib.file_digest(file, "sha256").hexdigest(), size=size)
+            if isinstance(file, io.BytesIO):
+                if size <= INLINE:
+                    return blob, file.getvalue()
+                target.write_bytes(file.getvalue())
     except TarballError as error:
         raise AttemptFailed(str(error)) from error
     except OSError as error:
         raise OutputError(f"the frame tarball can not be written to {target}: {error.strerror}") from error
-    return Blob(digest=digest, size=size)
+    return blob, target
 
 
 def _check_file(expected: ExpectedFile, path: Path, program: str) -> str | None:

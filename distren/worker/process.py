@@ -84,6 +84,7 @@ class Census:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: deque[Outcome] = deque(maxlen=32)
+        self._used: deque[Outcome] = deque(maxlen=32)
         self._starts: deque[float] = deque(maxlen=1024)
         self.running = 0
 
@@ -107,7 +108,9 @@ class Census:
     def note(self, outcome: Outcome) -> Outcome:
         """Remember how a render has ended."""
         with self._lock:
-            self._last.append(replace(outcome, log=b""))
+            short = replace(outcome, log=b"")
+            self._last.append(short)
+            self._used.append(short)
         return outcome
 
     @property
@@ -118,10 +121,15 @@ class Census:
 
     @property
     def share(self) -> float | None:
-        """Cores that one of the last renders used on the average, None before the first."""
+        """Cores that one of the last renders used on the average, None before the first since `forget_share`."""
         with self._lock:
-            seconds = sum(one.seconds for one in self._last)
-            return sum(one.processor for one in self._last) / seconds if seconds else None
+            seconds = sum(one.seconds for one in self._used)
+            return sum(one.processor for one in self._used) / seconds if seconds else None
+
+    def forget_share(self) -> None:
+        """Renders that ended before now say nothing about those to come."""
+        with self._lock:
+            self._used.clear()
 
 
 CENSUS = Census()

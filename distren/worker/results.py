@@ -25,7 +25,7 @@ from distren.errors import BrokerUnavailable, DistrenError
 from distren.wire import blobs as wire
 from distren.wire.codec import Message
 from distren.wire.fields import Blob as WireBlob
-from distren.wire.frames import INLINE, Completed, Failed, Progress, Started
+from distren.wire.frames import Completed, Failed, Progress, Started
 from distren.worker.attempt import Broken, Rendered
 from distren.worker.hand import Ending, Holding
 
@@ -41,6 +41,7 @@ OFFER_AGAIN = 10.0
 class _Upload:
     holding: Holding
     rendered: Rendered
+    file: Path
     touched: float
     again: float = OFFER_AGAIN
 
@@ -95,11 +96,11 @@ class Results:
         self._send(holding, event)
 
     def completed(self, holding: Holding, rendered: Rendered) -> None:
-        """Report the result; its file has to stay until `on_settled` where it is larger than INLINE. Raises OSError."""
-        if rendered.blob.size <= INLINE:
-            self._send(holding, self._completion(holding, rendered, rendered.tarball.read_bytes()))
+        """Report the result; its file, if it is in one, has to stay until `on_settled`."""
+        if isinstance(rendered.tarball, bytes):
+            self._send(holding, self._completion(holding, rendered, rendered.tarball))
             return
-        upload = _Upload(holding, rendered, self._clock())
+        upload = _Upload(holding, rendered, rendered.tarball, self._clock())
         with self._lock:
             self._uploads.setdefault(rendered.blob.digest, []).append(upload)
         self._offer(rendered.blob)
@@ -131,7 +132,7 @@ class Results:
                 return None
             for upload in uploads:
                 upload.touched, upload.again = self._clock(), OFFER_AGAIN
-            return uploads[0].rendered.tarball
+            return uploads[0].file
 
     def on_wanted(self, delivery: Delivery, message: wire.Wanted) -> None:
         """The server says what it lacks of an offer, whose correlation id is the digest; it may lack nothing."""

@@ -69,7 +69,7 @@ class Session:
         """Whether it can render what `command` wants."""
         mine, theirs = self._command, command
         alike = (mine.argv, mine.environment) == (theirs.argv, theirs.environment)
-        return alike and not self.is_over and bool(self._child.members())
+        return alike and not self.is_over and self._child.is_running
 
     def render(
         self,

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from distren import failpoints
-from distren.wire.frames import INLINE
 from distren.worker import attempt
 from distren.worker.attempt import Broken, Outcome, Rendered, Stopped
 from distren.worker.cache import InputCache
@@ -106,7 +106,7 @@ class Slots:
             self._results.started(holding)
         outcome = self._attempt(holding)
         failpoints.reach("worker.render.after")
-        holding.large = isinstance(outcome, Rendered) and outcome.blob.size > INLINE
+        holding.large = isinstance(outcome, Rendered) and isinstance(outcome.tarball, Path)
         self._send(holding, outcome)
         if not holding.large:
             self._tools.scratch.remove(holding.token)
@@ -172,7 +172,4 @@ class Slots:
         elif isinstance(outcome, Broken):
             self._results.failed(holding, outcome)
         else:
-            try:
-                self._results.completed(holding, outcome)
-            except OSError as error:
-                self._results.failed(holding, Broken(reason=f"the worker's disk: {error}"))
+            self._results.completed(holding, outcome)

@@ -22,6 +22,7 @@ NAMES = (
     "delta",
     "memory",
     "efficiency",
+    "short_frames",
     "sandbox",
     "blender",
     "chaos",

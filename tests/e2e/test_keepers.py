@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -25,12 +26,13 @@ def _keepers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepers, "_idle", [])
 
 
-def run(folder: Path, script: str) -> Outcome:
+def run(folder: Path, script: str, *, hear: Callable[[], None] = lambda: None) -> Outcome:
+    """Run a script; `hear` is called at each line that it says."""
     return process.run(
         Command(argv=("/bin/sh", "-c", script)),
         sandbox=OPEN,
         view=View(folder=folder, temporary=folder),
-        read_line=lambda _: None,
+        read_line=lambda _: hear(),
         on_progress=lambda _: None,
         limits=Limits(time=60),
         stop=Stop(),
@@ -70,7 +72,8 @@ def test_a_program_gets_no_descriptors_and_no_signals_of_its_keeper(tmp_path: Pa
 
 
 def test_the_attempt_of_a_keeper_that_is_killed_fails_and_the_next_has_another(tmp_path: Path) -> None:
-    outcome = run(tmp_path, "echo $PPID; kill -KILL $PPID")
+    script = "echo $PPID; while [ ! -e heard ]; do sleep 0.01; done; kill -KILL $PPID"
+    outcome = run(tmp_path, script, hear=(tmp_path / "heard").touch)
     assert outcome.trouble is not None
     assert "SIGKILL" in outcome.trouble.text
     assert run(tmp_path, "echo $PPID").log != outcome.log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import tarfile
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import numpy
 import OpenImageIO
 import pytest
 
+from distren.domain.job import Blob
 from distren.renderers.protocol import AttemptFailed, Command, ExpectedFile, Trouble
+from distren.wire.frames import INLINE
 from distren.worker import outputs
 from distren.worker.process import Outcome
 
@@ -108,8 +112,21 @@ def test_the_frame_tarball_holds_the_expected_files(tmp_path: Path) -> None:
     folder.mkdir()
     picture(folder / "a.png", 8, 8)
     (folder / "scratch").write_text("not wanted")
-    blob = outputs.pack(expecting("a.png"), folder, tmp_path / "frame.tar")
-    assert blob.size == (tmp_path / "frame.tar").stat().st_size
-    with tarfile.open(tmp_path / "frame.tar") as tarball:
+    blob, data = outputs.pack(expecting("a.png"), folder, tmp_path / "frame.tar")
+    assert isinstance(data, bytes)
+    assert blob == Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data))
+    assert not (tmp_path / "frame.tar").exists()
+    with tarfile.open(fileobj=io.BytesIO(data)) as tarball:
         assert tarball.getnames() == ["a.png"]
-    assert outputs.pack(expecting("a.png"), folder, tmp_path / "again.tar") == blob
+    assert outputs.pack(expecting("a.png"), folder, tmp_path / "again.tar") == (blob, data)
+
+
+@pytest.mark.parametrize("size", [INLINE + 1, INLINE])  # with its header the latter is too large as well
+def test_a_frame_tarball_that_does_not_fit_into_its_event_is_a_file(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a").write_bytes(bytes(size))
+    command = Command(argv=("render",), outputs=(ExpectedFile(name="a"),))
+    blob, file = outputs.pack(command, tmp_path, tmp_path / "frame.tar")
+    assert file == tmp_path / "frame.tar"
+    data = file.read_bytes()
+    assert blob == Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data))
+    assert blob.size > INLINE

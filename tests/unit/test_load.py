@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,9 @@ class Renders:
     def young(self, seconds: float) -> int:
         return 0
 
+    def forget_share(self) -> None:
+        self.share = None
+
 
 def limits(admission: Admission, gauge: Gauge, renders: Renders, seconds: float, free: float) -> int:
     """The limit after a while in which every slot is always busy."""
@@ -131,11 +135,31 @@ def test_programs_that_sleep_most_of_their_time_are_more_than_others() -> None:
     gauge, renders = Gauge(), Renders()
     admission = Admission("auto", gauge=gauge, renders=renders)
     renders.share = 0.05
-    assert limits(admission, gauge, renders, 30.0, 1.0) == 32
+    assert limits(admission, gauge, renders, 30.0, 1.0) == 48
     renders.share = 0.25
     assert limits(admission, gauge, renders, 10.0, 1.0) == 16
     renders.share = 3.0  # one with many threads
     assert limits(admission, gauge, renders, 10.0, 1.0) == 8
+
+
+def test_light_renders_are_added_at_once_where_most_is_idle() -> None:
+    light = replace(load(3.75, 4), share=0.1)
+    assert decided(4, light, FOUR, settled=False) == 4 + 12
+    assert decided(4, replace(light, free=1.6), FOUR, settled=False) == 4
+    assert decided(4, replace(light, share=0.6), FOUR, settled=False) == 4
+    assert decided(4, replace(light, running=3), FOUR, settled=False) == 4
+    assert decided(30, replace(light, running=30), FOUR, settled=False) == 40
+
+
+def test_what_the_last_job_used_is_forgotten_where_nothing_renders() -> None:
+    gauge, renders = Gauge(), Renders()
+    admission = Admission("auto", gauge=gauge, renders=renders)
+    renders.share = 0.05
+    assert limits(admission, gauge, renders, 2.0, 4.0) > 8
+    renders.running = 0
+    gauge.pass_time(1.0, 4.0)
+    assert admission.limit == 4
+    assert limits(admission, gauge, renders, 0.5, 4.0) < 8
 
 
 def test_a_short_idle_moment_of_a_busy_machine_changes_nothing() -> None:
@@ -157,14 +181,15 @@ def makespan(works: list[float], cores: int, slots: int | None, *, look: float =
 
     The processors are shared evenly; the worker looks at its limit every `look` seconds and when a render ends.
     """
-    gauge, renders, step = Gauge(), Renders(), 0.01
+    gauge, renders, step, used = Gauge(), Renders(), 0.01, [0.0, 0.0]
     gauge.cores = cores
     admission = Admission("auto" if slots is None else slots, gauge=gauge, renders=renders)
     waiting, running, begun = works[::-1], [], gauge.time
     looked, allowed = gauge.time, admission.limit
     while waiting or running:
         while waiting and len(running) < allowed:
-            running.append([asleep, waiting.pop()])
+            work = waiting.pop()
+            running.append([asleep, work, work, gauge.time])
         renders.running = len(running)
         busy = [one for one in running if one[0] <= 0]
         for one in running:
@@ -174,6 +199,9 @@ def makespan(works: list[float], cores: int, slots: int | None, *, look: float =
                 one[1] -= step * min(1.0, cores / len(busy))
         gauge.pass_time(step, max(cores - len(busy), 0))
         left = [one for one in running if one[1] > 0]
+        for work, began in [one[2:] for one in running if one[1] <= 0]:
+            used = [used[0] + work, used[1] + gauge.time - began]
+            renders.share = used[0] / used[1]
         if len(left) < len(running) or gauge.time - looked >= look:
             looked, allowed = gauge.time, admission.limit
         running = left
@@ -186,6 +214,13 @@ def test_auto_is_nearly_as_fast_as_the_best_fixed_number(cores: int, seconds: fl
     works = [seconds * (0.7 + 0.6 * (number * 7 % 10) / 10) for number in range(30 * cores)]
     best = min(makespan(works, cores, slots) for slots in (cores, cores * 3 // 2, cores * 2))
     assert makespan(works, cores, None) <= 1.08 * best
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 8])
+def test_short_frames_fill_the_processor_soon(cores: int) -> None:
+    """Frames that compute for 30 ms, and sleep for 650."""
+    works = [0.03] * (20 * cores)
+    assert makespan(works, cores, None) <= 1.1 * makespan(works, cores, 8 * cores)
 
 
 def test_auto_stays_at_the_cores_where_renders_use_all_of_theirs() -> None:

@@ -59,7 +59,8 @@ class Desk:
         self.tarball.write_bytes(b"tar")
 
     def rendered(self, size: int) -> Rendered:
-        return Rendered(tarball=self.tarball, blob=Blob(digest=DIGEST, size=size), seconds=1.0, log=b"")
+        tarball = b"tar" if size <= INLINE else self.tarball
+        return Rendered(tarball=tarball, blob=Blob(digest=DIGEST, size=size), seconds=1.0, log=b"")
 
     def hear(self, message: wire.Stored | wire.Refused | wire.Wanted) -> None:
         delivery = Delivery(body=b"", tag=1, session=1, queue="worker.w", correlation_id=DIGEST)

@@ -42,6 +42,16 @@ def test_the_mean_follows_a_change_within_a_few_frames() -> None:
     assert pace.of(2) == 10.0
 
 
+def test_the_first_frame_counts_for_little_as_it_loads_the_scene() -> None:
+    pace = Pace()
+    pace.add(1, 9.0)
+    assert pace.mean == 9.0
+    pace.add(1, 1.0)
+    assert pace.mean == 1.0
+    pace.add(1, 3.0)
+    assert pace.mean == 1.5
+
+
 def test_only_the_latest_jobs_are_remembered() -> None:
     pace = Pace()
     for job in range(Pace.JOBS + 1):
