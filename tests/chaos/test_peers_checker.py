@@ -78,3 +78,13 @@ def test_frames_of_a_killed_server_are_in_hand_with_whoever_renders_them(evidenc
 def test_a_guest_that_was_not_forgotten_is_seen(evidence: Evidence) -> None:
     verdict = checker.judge(replace(evidence, jobs=["scene", "scene (distren://alpha/1)"]))
     assert any("handed in twice" in failure for failure in verdict.failures)
+
+
+@pytest.mark.parametrize(("moved", "unexplained"), [(0.0, 1), (90.0, 1), (101.0, 0)])
+def test_what_was_rendered_before_its_job_was_moved_may_be_rendered_again(
+    evidence: Evidence, moved: float, unexplained: int
+) -> None:
+    promise = evidence.promises[0]
+    assert isinstance(promise, PeerPromise)
+    verdict = checker.judge(replace(evidence, promises=[replace(promise, way="moved", moved=moved)]))
+    assert verdict.unexplained == unexplained
