@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from lxml import etree
 
 _SHOWN = 60
@@ -9,7 +11,12 @@ _SHOWN = 60
 
 def name_of(element: etree._Element) -> tuple[str, str]:
     """Namespace (empty for none) and local name."""
-    space, brace, name = str(element.tag).rpartition("}")
+    return _parts(element.tag)
+
+
+@lru_cache(maxsize=1024)
+def _parts(tag: object) -> tuple[str, str]:
+    space, brace, name = str(tag).rpartition("}")
     return space[1:] if brace else "", name
 
 

@@ -29,18 +29,24 @@ def problems(root: etree._Element) -> list[Problem]:
 def _pieces(root: etree._Element) -> Iterator[etree._Element]:
     """A good job in pieces that are good jobs too: the time that libxml2 takes grows with the square of the children.
 
-    What is inside of elements of others is left out: the schema allows everything there.
+    What is inside of elements of others is left out: the schema allows everything there. So are all but the first of the
+    <frames> that have nothing but `ids`, which was read before.
     """
     children = list(root.iterchildren("*"))
-    own = sorted(
-        (child for child in children if name_of(child)[0] == JOB), key=lambda child: name_of(child)[1] in REPEATED
-    )
+    ours = [child for child in children if name_of(child)[0] == JOB]
+    plain = [child for child in ours if _is_plain(child)]
+    left_out = set(plain[1:])
+    own = sorted((child for child in ours if child not in left_out), key=lambda child: name_of(child)[1] in REPEATED)
     others = [etree.Element(child.tag) for child in children if name_of(child)[0] != JOB][:_PIECE]
     for start in range(0, max(len(own), 1), _PIECE):
         piece = etree.Element(root.tag, {str(name): str(value) for name, value in root.attrib.items()})
         piece.extend([*map(_outline, own[start : start + _PIECE]), *others])
         others = []
         yield piece
+
+
+def _is_plain(element: etree._Element) -> bool:
+    return name_of(element)[1] == "frames" and element.keys() == ["ids"] and not len(element) and not element.text
 
 
 def _outline(element: etree._Element) -> etree._Element:
