@@ -29,8 +29,8 @@ def problems(root: etree._Element) -> list[Problem]:
 def _pieces(root: etree._Element) -> Iterator[etree._Element]:
     """A good job in pieces that are good jobs too: the time that libxml2 takes grows with the square of the children.
 
-    What is inside of elements of others is left out: the schema allows everything there. So are all but the first of the
-    <frames> that have nothing but `ids`, which was read before.
+    What is inside of elements of others is left out: the schema allows everything there. So are all but the first of
+    the <frames> that have nothing but `ids`, which was read before.
     """
     children = list(root.iterchildren("*"))
     ours = [child for child in children if name_of(child)[0] == JOB]
