@@ -88,3 +88,21 @@ def test_what_was_rendered_before_its_job_was_moved_may_be_rendered_again(
     assert isinstance(promise, PeerPromise)
     verdict = checker.judge(replace(evidence, promises=[replace(promise, way="moved", moved=moved)]))
     assert verdict.unexplained == unexplained
+
+
+def test_what_the_move_of_its_job_stopped_does_not_wait_for_a_killed_worker(evidence: Evidence) -> None:
+    """The frame runs again at the new place only once the job is there."""
+    kill = Struck(
+        fault=Fault(number=1, kind=Kind.KILL_WORKER, at=1, delay=0.0, site="alpha"),
+        began=110.0,
+        ended=110.0,
+        worker="alpha/worker-1",
+    )
+    stopped = replace(rendering(2, "alpha", again=True, began=105.0), ended=None, digest=None)
+    late = replace(rendering(2, "gamma", began=400.0), attempt="attempt-2-late")
+    found = [one for one in evidence.renderings if one.frame != 2]
+    evidence = replace(evidence, struck=[kill], renderings=[*found, stopped, late])
+    assert checker.judge(evidence).again == [290.0]
+    promise = evidence.promises[0]
+    assert isinstance(promise, PeerPromise)
+    assert checker.judge(replace(evidence, promises=[replace(promise, way="moved", moved=390.0)])).again == []

@@ -6,6 +6,7 @@ Pure: from evidence to a verdict.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from trials import checker
 from trials.checker import Evidence, Verdict
@@ -35,12 +36,23 @@ _AFTER = {
 
 def judge(evidence: Evidence) -> Verdict:
     """Apply every rule."""
-    return checker.judge(evidence, hands=in_hand(evidence), waste=WASTE, again_within=_AGAIN_WITHIN)
+    hands, moved = in_hand(evidence), _moved(evidence)
+    # What the move of its job stopped is in no hand any more, whatever becomes of the worker.
+    renderings = [
+        replace(one, ended=one.began) if one.ended is None and one.began < moved.get(one.token, 0.0) else one
+        for one in evidence.renderings
+    ]
+    return checker.judge(replace(evidence, renderings=renderings), hands=hands, waste=WASTE, again_within=_AGAIN_WITHIN)
+
+
+def _moved(evidence: Evidence) -> dict[str, float]:
+    """Until when each job may have been on its way to another server; 0 for one that never was."""
+    return {one.token: one.moved for one in evidence.promises if isinstance(one, PeerPromise)}
 
 
 def in_hand(evidence: Evidence) -> dict[Key, int]:
     """How often each frame was in hands that a fault, or the move of its job, kept from the owner of the job."""
-    moved = {one.token: one.moved for one in evidence.promises if isinstance(one, PeerPromise)}
+    moved = _moved(evidence)
     owners = {one.token: one.server for one in evidence.promises if isinstance(one, PeerPromise)}
     found: Counter[Key] = Counter()
     for one in evidence.renderings:
