@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -143,7 +144,7 @@ def _sample(farm: TrialFarm) -> dict[tuple[str, str], float]:
             found.update(_process(service.name, psutil.Process(service.pid)))
     found.update(_process("client", psutil.Process()))
     leader = farm.broker.status().pid
-    nodes = [one for one in psutil.Process(leader).children(recursive=True) if one.name().startswith("beam")]
+    nodes = list(_nodes(psutil.Process(leader)))
     found["broker", "memory"] = sum(one.memory_info().rss for one in nodes) / _MB
     found["broker", "descriptors"] = sum(one.num_fds() for one in nodes)
     found["broker", "broker disk"] = _bytes(farm.folder / "broker" / "data") / _MB
@@ -154,6 +155,14 @@ def _sample(farm: TrialFarm) -> dict[tuple[str, str], float]:
     with suppress(DistrenError):
         found.update(_broker(farm))
     return found
+
+
+def _nodes(leader: psutil.Process) -> Iterator[psutil.Process]:
+    """RabbitMQ's Erlang; scripts come and go beside it."""
+    for one in leader.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if one.name().startswith("beam"):
+                yield one
 
 
 def _process(name: str, process: psutil.Process) -> dict[tuple[str, str], float]:
