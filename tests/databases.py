@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from waiting import wait_for
+from waiting import has_ended, wait_for
 
 from distren.storage.engine import open_engine
 
@@ -59,7 +59,7 @@ class PostgreSQL:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        wait_for(lambda: not any(_runs(process) for process in processes), 20)
+        wait_for(lambda: all(has_ended(process) for process in processes), 20)
         file.unlink()
         (self.folder / ".s.PGSQL.5432.lock").unlink()
 
@@ -68,13 +68,6 @@ class PostgreSQL:
 
     def _run(self, *argv: str) -> None:
         subprocess.run(_as_postgres(*argv), check=True, stdout=subprocess.DEVNULL, cwd="/")
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.fixture(scope="session")

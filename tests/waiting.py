@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 
@@ -16,3 +17,11 @@ def wait_for(condition: Callable[[], object], limit: float = 60.0) -> float:
             pytest.fail(f"{condition.__qualname__} did not come true within {limit:.0f} s")
         time.sleep(0.01)
     return time.monotonic() - began
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it does nothing any more. In a container whose first process reaps nobody, the dead stay as zombies."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from farm_processes import FarmProcesses, command_line
-from waiting import wait_for
+from waiting import has_ended, wait_for
 
 from distren import Farm
 
@@ -105,8 +105,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 
 def nothing_is_left(tree: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(tree, timeout=DOWN_WITHIN)
-    assert not alive
+    wait_for(lambda: all(has_ended(process) for process in tree), DOWN_WITHIN)
 
 
 @pytest.fixture

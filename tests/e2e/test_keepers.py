@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import has_ended, wait_for
 
 from distren.errors import RenderError
 from distren.renderers.protocol import Command
@@ -83,7 +84,7 @@ def test_a_keeper_that_was_killed_while_it_waited_is_not_used(tmp_path: Path) ->
     first = run(tmp_path, "echo $PPID").log
     keeper = psutil.Process(int(first))
     keeper.send_signal(signal.SIGKILL)
-    psutil.wait_procs([keeper], timeout=20)
+    wait_for(lambda: has_ended(keeper))
     assert run(tmp_path, "echo $PPID").log != first
 
 

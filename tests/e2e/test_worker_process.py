@@ -19,6 +19,7 @@ from typing import TypeVar
 import OpenImageIO
 import psutil
 import pytest
+from waiting import has_ended
 
 from distren.amqp import topology
 from distren.amqp.link import Consumer, Delivery, Link
@@ -173,7 +174,7 @@ def test_frames_of_a_worker_that_is_killed_are_rendered_by_another(desk: Desk) -
     done: Counter[int] = Counter()
     while set(done) != set(range(1, 9)):
         done[desk.next(Completed).frame] += 1
-    until(lambda: not any(orphan.is_running() for orphan in orphans))
+    until(lambda: all(has_ended(orphan) for orphan in orphans))
 
 
 def test_the_first_interrupt_finishes_the_frame_in_hand(desk: Desk) -> None:
@@ -201,7 +202,7 @@ def test_a_worker_that_must_go_gives_its_frame_back_and_is_gone_within_seconds(
     assert process.wait(LIMIT) == 0
     assert time.monotonic() - asked < 5
     until(lambda: desk.waiting() == 1)
-    assert not any(render.is_running() for render in renders)
+    assert all(has_ended(render) for render in renders)
     assert list((desk.folder / "worker" / "attempts").iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from waiting import wait_for
+from waiting import has_ended, wait_for
 
 from distren.cli import instance, supervisor
 from distren.cli.supervisor import Child, Program
@@ -103,7 +103,7 @@ time.sleep(600)
     orphan = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
-    orphan.wait(20)
+    wait_for(lambda: has_ended(orphan))
 
 
 def test_one_up_at_a_time(tmp_path: Path) -> None:
