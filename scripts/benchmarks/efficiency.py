@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+from benchmarks import xargs
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, in_turns
 from distren import Farm
@@ -64,27 +63,12 @@ def on_farm(client: Farm, frames: int = FRAMES) -> float:
 
 def by_xargs(at_once: int, folder: Path, frames: int = FRAMES) -> float:
     """Seconds that xargs takes with `at_once` processes of POV-Ray, one frame and one thread each."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     povray = [
         "povray", str(scene()), f"+L{SCENE}", f"+W{SIZE[0]}", f"+H{SIZE[1]}", "+KFI1", f"+KFF{frames}", "+SF{}",
         "+EF{}", "+WT1", "-D", "+FN", f"+O{folder}/",
     ]  # fmt: skip
     numbers = "\n".join(str(number) for number in range(1, frames + 1))
-    start = time.monotonic()
-    done = subprocess.run(
-        ["xargs", f"-P{at_once}", "-I{}", *povray],
-        input=numbers.encode(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=SCENE,
-        check=False,
-    )
-    took = time.monotonic() - start
-    made = len(list(folder.glob("*.png")))
-    if done.returncode or made != frames:
-        raise RuntimeError(f"xargs made {made} of {frames} frames (status {done.returncode})")
-    return took
+    return xargs.render((f"-P{at_once}", "-I{}", *povray), numbers, folder=folder, frames=frames, cwd=SCENE)
 
 
 def scene() -> Path:

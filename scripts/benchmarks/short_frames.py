@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+from benchmarks import xargs
 from benchmarks.farm import BenchFarm
 from benchmarks.measure import Row, in_turns
 from distren import Farm
@@ -63,22 +62,9 @@ def on_farm(client: Farm, scene: Path) -> float:
 
 def by_xargs(scene: Path, folder: Path, at_once: int, run: int) -> float:
     """Seconds of `at_once` processes of POV-Ray, each of which renders `run` frames with one thread."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    firsts = range(1, FRAMES + 1, run)
-    start = time.monotonic()
-    done = subprocess.run(
-        ["xargs", f"-P{at_once}", "-L1", "povray", *_options(scene, folder)],
-        input="".join(f"+SF{first} +EF{first + run - 1}\n" for first in firsts).encode(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    took = time.monotonic() - start
-    made = len(list(folder.glob("*.png")))
-    if done.returncode or made != FRAMES:
-        raise RuntimeError(f"xargs made {made} of {FRAMES} frames (status {done.returncode})")
-    return took
+    lines = "".join(f"+SF{first} +EF{first + run - 1}\n" for first in range(1, FRAMES + 1, run))
+    arguments = (f"-P{at_once}", "-L1", "povray", *_options(scene, folder))
+    return xargs.render(arguments, lines, folder=folder, frames=FRAMES)
 
 
 def _options(scene: Path, folder: Path) -> Sequence[str]:
