@@ -6,6 +6,7 @@ import threading
 import uuid
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
 from typing import TypeVar
 
 from distren import errors
@@ -26,6 +27,18 @@ _MOST_TIMES = 40
 """times that a reply is waited for, as long as the server is there"""
 
 
+@dataclass(frozen=True)
+class _Question:
+    outgoing: Outgoing
+    reply: Future[bytes]
+
+    def published(self, error: DistrenError | None) -> None:
+        if isinstance(error, NotFound) and self.outgoing.key == REQUESTS:
+            error = NoAnswer("no server has ever run on this broker: start one with 'distren up' or 'distren-server'")
+        if error is not None and not self.reply.done():
+            self.reply.set_exception(error)
+
+
 class Requester:
     """Sends requests over `link` and matches the replies that arrive in `reply_queue` (declared by the caller).
 
@@ -35,16 +48,26 @@ class Requester:
     def __init__(self, link: Carrier, reply_queue: str) -> None:
         self._link, self._reply_queue = link, reply_queue
         self._lock = threading.Lock()
-        self._open: dict[str, Future[bytes]] = {}
+        self._open: dict[str, _Question] = {}
 
     def receive(self, delivery: Delivery) -> bool:
         """Take `delivery` if it is a reply that somebody waits for."""
         with self._lock:
             waiting = self._open.pop(delivery.correlation_id or "", None)
-        if waiting is None:
+        if waiting is None or waiting.reply.done():
             return False
-        waiting.set_result(delivery.body)
+        waiting.reply.set_result(delivery.body)
         return True
+
+    def ask_again(self) -> None:
+        """The connection is there again, and replies that came meanwhile are lost: send all open requests anew.
+
+        They mean the same when they arrive twice, as with any delivery. May be called in the link's thread.
+        """
+        with self._lock:
+            questions = list(self._open.values())
+        for question in questions:
+            self._link.publish(question.outgoing, question.published)
 
     def ask(
         self,
@@ -64,18 +87,6 @@ class Requester:
         NotFound where there is no such `queue`.
         """
         key = uuid.uuid4().hex
-        future: Future[bytes] = Future()
-        with self._lock:
-            self._open[key] = future
-
-        def published(error: DistrenError | None) -> None:
-            if isinstance(error, NotFound) and queue == REQUESTS:
-                error = NoAnswer(
-                    "no server has ever run on this broker: start one with 'distren up' or 'distren-server'"
-                )
-            if error is not None and not future.done():
-                future.set_exception(error)
-
         outgoing = Outgoing(
             exchange=DEFAULT,
             key=queue,
@@ -85,12 +96,14 @@ class Requester:
             type=message.type,
             headers={} if server is None else {SERVER_HEADER: server},
         )
-        self._link.publish(outgoing, published)
-        session = self._link.session
+        question = _Question(outgoing, future := Future())
+        with self._lock:
+            self._open[key] = question
+        self._link.publish(outgoing, question.published)
         try:
             for _ in range(_MOST_TIMES):
                 done, _ = wait([future], timeout)
-                if done or not (patient and session == self._link.session and self._is_there()):
+                if done or not (patient and self._is_there()):
                     break
             reply = decode(future.result(0))
         except FutureTimeout as error:

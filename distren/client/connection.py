@@ -43,7 +43,7 @@ class Connection:
         self.queue = queue.name
         news = [exchange for exchange in topology.EXCHANGES if exchange.name == topology.NEWS]
         self.link = Link(
-            url, name=f"client {user}@{host} {pid}", exchanges=news, queues=[queue], on_up=self._tell_all_to_ask
+            url, name=f"client {user}@{host} {pid}", exchanges=news, queues=[queue], on_up=self._connected
         )
         self.requester = Requester(self.link, self.queue)
         self.mailbox = Mailbox(self.queue)
@@ -109,7 +109,9 @@ class Connection:
                 for listener in self._listeners.get(delivery.key, []):
                     listener.put(news)
 
-    def _tell_all_to_ask(self) -> None:
+    def _connected(self) -> None:
+        """Whatever came to our queue before is lost: all that was asked is asked again, listeners are told to ask."""
+        self.requester.ask_again()
         with self._lock:
             for listeners in self._listeners.values():
                 for listener in listeners:

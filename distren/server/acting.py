@@ -26,6 +26,7 @@ from distren.server.fleet import REPORT_EVERY
 from distren.server.lifecycle import Event
 from distren.server.news import News
 from distren.server.relay import Relay
+from distren.server.replies import Replies
 from distren.server.results import store_result
 from distren.server.state import State
 from distren.server.turns import Turns
@@ -82,7 +83,7 @@ class Acting:
         self._next_news: float | None = None
         self._aside: list[Delivery] = []
         self._answers = Answers(state, wake, examiner)
-        self._unanswered: dict[int, Delivery] = {}
+        self._replies = Replies(publishing, wake)
         self._federation: Federation | None = None
         self._errands: Errands | None = None
         self._again_at, self._change_at, self._trouble = 0.0, 0.0, ""
@@ -160,7 +161,7 @@ class Acting:
         again: list[Delivery] = []
         if self._state.steady() >= self._again_at:
             again, self._aside = self._aside, []
-        unanswered = list(self._unanswered.values())
+        replied = self._replies.settle()
         self._answers.turn()
         for delivery in (*again, *deliveries):
             try:
@@ -175,8 +176,7 @@ class Acting:
             self._errands.look()
         if not self._change(batch):
             self._aside += batch.deliveries
-        answered = [delivery for delivery in unanswered if id(delivery) not in self._unanswered]
-        self._acknowledge(deliveries, [*again, *answered])
+        self._acknowledge(deliveries, [*again, *replied])
         self._news.take()
         self._next_news = self._news.tell()
 
@@ -185,7 +185,7 @@ class Acting:
         if not (deliveries or again):
             return
         failpoints.reach("server.acknowledge.before")
-        kept = [*self._aside, *self._unanswered.values()]
+        kept = [*self._aside, *self._replies.open]
         if deliveries and not kept:
             self._consuming.acknowledge(deliveries[-1], multiple=True)
         else:
@@ -266,11 +266,10 @@ class Acting:
 
     def _request(self, delivery: Delivery, message: Message) -> None:
         def answered(reply: Message) -> None:
-            del self._unanswered[id(delivery)]
-            self._reply(delivery, reply)
+            self._replies.send(delivery, reply)
             failpoints.reach("server.reply.after")
 
-        self._unanswered[id(delivery)] = delivery
+        self._replies.expect(delivery)
         self.ask(message, answered)
 
     def ask(self, message: Message, reply: Callable[[Message], None]) -> None:
@@ -293,21 +292,7 @@ class Acting:
     def _show_peers(self, delivery: Delivery, message: ListPeers | PeersChanged, federation: Federation) -> None:
         if isinstance(message, PeersChanged):
             federation.reload()
-        self._reply(delivery, federation.listing())
-
-    def _reply(self, delivery: Delivery, reply: Message) -> None:
-        if delivery.reply_to is None:
-            return
-        self._publishing.publish(
-            Outgoing(
-                exchange=DEFAULT,
-                key=delivery.reply_to,
-                body=reply.encode(),
-                correlation_id=delivery.correlation_id,
-                persistent=False,
-                type=reply.type,
-            )
-        )
+        self._replies.send(delivery, federation.listing())
 
     def _unreadable(self, delivery: Delivery, error: DecodeError) -> None:
         """Keep a message that can not be understood where an operator finds it, and go on."""
@@ -315,7 +300,7 @@ class Acting:
         if delivery.queue == DEAD:
             return
         self._publishing.publish(Outgoing(exchange=DEAD, key="unreadable", body=delivery.body))
-        self._reply(delivery, problem(error))
+        self._replies.send(delivery, problem(error))
 
     def _rearrange(self, stop: Stop | None) -> None:
         """After a cancel, pause or priority: frames that wait in queues may stand there wrongly."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -15,6 +16,8 @@ from distren.client.connection import Connection
 from distren.errors import Conflict, NoAnswer
 from distren.wire.codec import Message, decode
 from distren.wire.jobs import Change, Describe, Description, Problem, ShowJob, ShownJob
+
+PATIENCE = 60.0
 
 
 def test_the_news_of_a_job_ends_with_the_last_who_listens(vhost_url: str, management: Management) -> None:
@@ -45,7 +48,7 @@ class SlowServer:
     """Says who it is as long as it is `there`, and refuses a change once it has been asked that three times."""
 
     def __init__(self, url: str) -> None:
-        self.there, self.asked = True, 0
+        self.there, self.asked, self.changes = True, 0, 0
         self._change: Delivery | None = None
         queues = [queue for queue in topology.SERVER_QUEUES if queue.name == topology.REQUESTS]
         self.link = Link(url, name="slow server", queues=queues)
@@ -58,10 +61,16 @@ class SlowServer:
         message = decode(delivery.body)
         if isinstance(message, Change):
             self._change = delivery
+            self.changes += 1
         elif self.there and isinstance(message, Describe):
             self.asked += 1
             self._reply(delivery, Description(server="alpha", software="0", renderers={}))
-        if self.asked == 3 and self._change is not None:
+        if self.asked == 3:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Answer the last change that came."""
+        if self._change is not None:
             self._reply(self._change, Problem(error="Conflict", text="it is done"))
 
     def _reply(self, delivery: Delivery, message: Message) -> None:
@@ -87,6 +96,25 @@ def test_a_change_that_takes_long_is_waited_for_as_long_as_the_server_is_there(v
         with pytest.raises(NoAnswer):
             connection.ask(ShowJob(job=1), ShownJob, 0.2)
         assert server.asked == 3  # whatever else is asked is not waited for
+    finally:
+        connection.close()
+        server.link.close()
+
+
+def test_what_was_asked_when_the_connection_broke_is_asked_again(vhost_url: str, management: Management) -> None:
+    """The reply was on its way to a queue that went with the connection."""
+    server, connection = SlowServer(vhost_url), Connection(vhost_url)
+    connection.start()
+    vhost = urlsplit(vhost_url).path.removeprefix("/")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(connection.ask, Change(job=1, action="cancel"), ShownJob)
+            wait_for(lambda: server.changes == 1)
+            wait_for(lambda: management.close_connections(vhost) >= 2)
+            wait_for(lambda: server.changes >= 2)
+            server.refuse()
+            with pytest.raises(Conflict, match="it is done"):
+                asking.result(PATIENCE)
     finally:
         connection.close()
         server.link.close()
