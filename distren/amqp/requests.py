@@ -96,7 +96,8 @@ class Requester:
             type=message.type,
             headers={} if server is None else {SERVER_HEADER: server},
         )
-        question = _Question(outgoing, future := Future())
+        future: Future[bytes] = Future()
+        question = _Question(outgoing, future)
         with self._lock:
             self._open[key] = question
         self._link.publish(outgoing, question.published)

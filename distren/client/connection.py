@@ -42,9 +42,7 @@ class Connection:
         queue = topology.client_queue(f"{_key_part(user)}.{_key_part(host)}.{pid}.{secrets.token_hex(4)}")
         self.queue = queue.name
         news = [exchange for exchange in topology.EXCHANGES if exchange.name == topology.NEWS]
-        self.link = Link(
-            url, name=f"client {user}@{host} {pid}", exchanges=news, queues=[queue], on_up=self._connected
-        )
+        self.link = Link(url, name=f"client {user}@{host} {pid}", exchanges=news, queues=[queue], on_up=self._connected)
         self.requester = Requester(self.link, self.queue)
         self.mailbox = Mailbox(self.queue)
         self.mailbox.requester = self.requester

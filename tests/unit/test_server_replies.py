@@ -39,10 +39,14 @@ def test_a_request_is_open_until_the_broker_has_the_reply() -> None:
     replies.send(asked, REPLY)
     (message, done) = broker.sent.pop()
     assert (message.key, message.correlation_id, message.persistent) == ("client.x", "c", True)
-    assert replies.settle() == [] and replies.open == [asked] and not wakes
+    assert replies.settle() == []
+    assert replies.open == [asked]
+    assert not wakes
     done(None)
-    assert wakes and replies.open == [asked]  # still, so that the turn that goes on now leaves it alone
-    assert replies.settle() == [asked] and replies.open == []
+    assert wakes
+    assert replies.open == [asked]
+    assert replies.settle() == [asked]
+    assert replies.open == []
     assert replies.settle() == []
 
 
@@ -59,4 +63,5 @@ def test_who_wants_no_reply_gets_none() -> None:
     replies = made(broker, [])
     replies.expect(asked)
     replies.send(asked, REPLY)
-    assert replies.open == [] and not broker.sent
+    assert replies.open == []
+    assert not broker.sent
