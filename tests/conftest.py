@@ -22,6 +22,9 @@ pytest_plugins = ["databases", "sites"]
 hypothesis.settings.register_profile("distren", deadline=None)  # how long an example takes is the machine's load
 hypothesis.settings.load_profile("distren")
 
+LONGEST_FIRST = ["chaos", "e2e", "broker", "model", "storage", "unit"]
+"""the folders of tests, by how long a file of theirs takes"""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -30,6 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="RabbitMQ of this machine, or RabbitMQ 4 in a container; default: container where an engine answers",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first: short ones fill what is left of the processes of `scripts/test`."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, LONGEST_FIRST.index(item.path.parent.name)))
 
 
 @pytest.fixture(scope="session")

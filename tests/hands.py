@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sites import PATIENCE, Site
+from sites import Site
+from waiting import PATIENCE
 
 from distren.amqp.blobs import BlobSender
 from distren.amqp.link import Consumer, Delivery, Link

@@ -9,14 +9,14 @@ from __future__ import annotations
 import secrets
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from brokers import Broker
+from waiting import PATIENCE, wait_for
 
 from distren.broker.management import Management
 from distren.client.farm import Farm
@@ -31,18 +31,6 @@ from distren.wire.peers import PeerInfo
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from trials.proxy import Proxies, Proxy
-
-PATIENCE = 60.0
-"""seconds that anything may take on a loaded machine"""
-
-
-def until(condition: Callable[[], object], limit: float = PATIENCE) -> None:
-    """Look again and again until `condition` holds."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"{condition.__qualname__} did not come true within {limit:.0f} s")
-        time.sleep(0.05)
 
 
 class Site:
@@ -68,7 +56,7 @@ class Site:
         self.server = Server(self.settings, self.url)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        until(self._answers)
+        wait_for(self._answers)
 
     def _run(self) -> None:
         try:
@@ -128,7 +116,7 @@ def associate(alpha: Site, beta: Site, place: str | None = None) -> None:
     beta.reload()
     operator.add(alpha.settings, beta.name, given)
     alpha.reload()
-    until(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
+    wait_for(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
-from sites import Site, until
+from sites import Site
 from sqlalchemy import Connection
+from waiting import wait_for
 
 from distren.amqp.peers import OUTBOUND
 from distren.federation import receiver
@@ -86,7 +87,7 @@ def eavesdrop(source: Site, target: Site, act: Callable[[], None]) -> list[Messa
                     taken[number] = (message[2], message[1])
             return bool(taken) and source.peer(target.name).owed == 0
 
-        until(all_taken)
+        wait_for(all_taken)
     return [taken[number] for number in sorted(taken)]
 
 

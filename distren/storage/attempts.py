@@ -87,21 +87,23 @@ def last_trouble(connection: Connection, job: int, frames: Collection[int]) -> d
     wanted = list(frames)
     for start in range(0, len(wanted), 5_000):
         query = (
-            select(attempts.c.frame, func.max(attempts.c.ended))
+            select(attempts.c.frame, func.max(attempts.c.ended).label("last"))
             .where(attempts.c.job == job, attempts.c.frame.in_(wanted[start : start + 5_000]))
             .where(attempts.c.state.in_((AttemptState.FAILED, AttemptState.LOST)))
             .group_by(attempts.c.frame)
         )
-        found.update(connection.execute(query).tuples().all())
+        found.update((row.frame, row.last) for row in connection.execute(query))
     return found
 
 
 def done_by_worker(connection: Connection) -> dict[str, int]:
     """How many frames each worker has rendered."""
     query = (
-        select(attempts.c.worker, func.count()).where(attempts.c.state == AttemptState.DONE).group_by(attempts.c.worker)
+        select(attempts.c.worker, func.count().label("done"))
+        .where(attempts.c.state == AttemptState.DONE)
+        .group_by(attempts.c.worker)
     )
-    return dict(connection.execute(query).tuples().all())
+    return {row.worker: row.done for row in connection.execute(query)}
 
 
 def _record(row: Any) -> AttemptRecord:

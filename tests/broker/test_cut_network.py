@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import pytest
 from brokers import Broker
 from hands import Hands, held, submit
-from sites import Two, ended, frames, offered, pair, until
+from sites import Two, ended, frames, offered, pair
 from spies import Ear, say, settled
+from waiting import wait_for
 
 from distren.broker import engine
 from distren.broker.engine import Engine
@@ -71,29 +72,29 @@ def test_a_network_that_is_cut_loses_nothing_between_two_versions_of_rabbitmq(
     assert alpha.broker.version.split(".")[0] != beta.broker.version.split(".")[0]
     ears = Ear(alpha), Ear(beta)
     with Hands(alpha, slots=1) as ours, Hands(beta, slots=1) as theirs:
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         ours.go.clear()
         theirs.go.clear()
         job = submit(alpha, "1-30")
-        until(lambda: theirs.began and ours.began)
+        wait_for(lambda: theirs.began and ours.began)
         monkeypatch.setattr(health, "DOWN_AFTER", 4.0)
         network.cut()
         try:
             say(alpha, beta, range(100))
             say(beta, alpha, range(100))
-            until(lambda: alpha.peer(beta.name).state == beta.peer(alpha.name).state == "down")
+            wait_for(lambda: alpha.peer(beta.name).state == beta.peer(alpha.name).state == "down")
             theirs.go.set()
-            until(lambda: theirs.done)
+            wait_for(lambda: theirs.done)
             assert not ears[0].heard
             assert not ears[1].heard
         finally:
             network.join()
         monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
-        until(lambda: len(ears[0].heard) >= 100 and len(ears[1].heard) >= 100, LIMIT)
+        wait_for(lambda: len(ears[0].heard) >= 100 and len(ears[1].heard) >= 100, LIMIT)
         ours.go.set()
-        until(lambda: ended(alpha, job))
+        wait_for(lambda: ended(alpha, job))
         assert [ear.heard for ear in ears] == [list(range(100))] * 2
         assert {one.state for one in frames(alpha, job)} == {"done"}
         assert set(ours.done + theirs.done) == set(range(1, 31))
-        until(lambda: not held(beta))
-        until(settled(alpha, beta), LIMIT)
+        wait_for(lambda: not held(beta))
+        wait_for(settled(alpha, beta), LIMIT)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import queue as queue_module
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import brokers
 import pytest
 from brokers import control
-from test_server import QUEUE, Peer, RunningServer, _answers, _attempt, settings
-from test_worker_agent import Farm as WorkerFarm
-from waiting import wait_for
+from players import QUEUE, Player, RunningServer, attempt_at, player_of, running, settings
+from waiting import PATIENCE, wait_for
+from worker_farm import WorkerFarm
 
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.publisher import Outgoing
@@ -22,63 +22,35 @@ from distren.amqp.requests import Requester
 from distren.amqp.topology import DEAD, EXCHANGES, FRAMES, RESULTS, SERVER_QUEUES, Queue, client_queue, frames_queue
 from distren.broker.management import Management
 from distren.broker.private import PrivateBroker
-from distren.config import Settings
 from distren.errors import BrokerUnavailable, NoAnswer
-from distren.storage import schema
-from distren.storage.blobstore import BlobStore
 from distren.wire import jobs
 from distren.wire.frames import Completed, Report, Started
-
-PATIENCE = 60.0
-
-
-@pytest.fixture
-def server(vhost_url: str, tmp_path: Path) -> Iterator[RunningServer]:
-    yield from running(vhost_url, tmp_path)
-
-
-def running(url: str, folder: Path, given: Settings | None = None) -> Iterator[RunningServer]:
-    given = given or settings(folder / "farm")
-    schema.upgrade(given.database_url)
-    made = RunningServer(given, url)
-    made.start()
-    try:
-        yield made
-    finally:
-        made.stop()
-    assert made.error is None
-
-
-def peer_of(server: RunningServer) -> Peer:
-    made = Peer(server.broker_url, BlobStore(server.settings.blobs))
-    wait_for(lambda: _answers(made))
-    return made
 
 
 def test_a_broker_that_lost_its_data_gets_all_waiting_frames_again_at_once(
     server: RunningServer, management: Management
 ) -> None:
-    peer = peer_of(server)
-    job = peer.submit("1-9").job
-    peer.work(room=2)
-    held = [peer.next_frame(), peer.next_frame()]
+    player = player_of(server)
+    job = player.submit("1-9").job
+    player.work(room=2)
+    held = [player.next_frame(), player.next_frame()]
     for _, render in held:
-        peer.tell(Started(**_attempt(render)))  # type: ignore[arg-type]
-    peer.until(lambda: peer.show(job).counts.get("rendering") == 2)
+        player.tell(Started(**attempt_at(render)))  # type: ignore[arg-type]
+    wait_for(lambda: player.show(job).counts.get("rendering") == 2)
     vhost = server.broker_url.rsplit("/", 1)[1]
     management.delete_vhost(vhost)
     management.create_vhost(vhost)
     began = time.monotonic()
-    again = peer.next_frame()
+    again = player.next_frame()
     assert time.monotonic() - began < 20, "the broker got its frames again late"
     assert again[1].issue == 2
     for delivery, render in [*held, again]:
-        peer.finish(delivery, render)
+        player.finish(delivery, render)
     for _ in range(6):
-        peer.report()
-        peer.finish(*peer.next_frame())
-    peer.until(lambda: peer.show(job).state == "done")
-    peer.link.close()
+        player.report()
+        player.finish(*player.next_frame())
+    wait_for(lambda: player.show(job).state == "done")
+    player.link.close()
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +93,9 @@ def test_a_queue_without_a_leader_is_made_again_and_its_frames_are_issued_again(
     known = harmed.wait_ready()
     with Management.of(known) as management:
         management.create_vhost("leaderless")
-    with contextmanager(running)(f"{known.amqp_url.rstrip('/')}/leaderless", tmp_path) as server:
-        peer, worker = peer_of(server), peer_of(server)
-        job = peer.submit("1-9").job
+    with running(f"{known.amqp_url.rstrip('/')}/leaderless", settings(tmp_path / "farm")) as server:
+        player, worker = player_of(server), player_of(server)
+        job = player.submit("1-9").job
         worker.work(room=2)
         ready = [worker.next_frame()]
         ended = [f"ra:force_delete_server(quorum_queues, {{'leaderless_{one}', node()}})" for one in (QUEUE, RESULTS)]
@@ -131,23 +103,23 @@ def test_a_queue_without_a_leader_is_made_again_and_its_frames_are_issued_again(
         with Management.of(known) as management:
             wait_for(lambda: management.close_connections("leaderless") > 0)
         began = time.monotonic()
-        while _state(peer, job) != "done":
+        while _state(player, job) != "done":
             assert time.monotonic() - began < PATIENCE
-            peer.report(room=2)
+            player.report(room=2)
             with suppress(queue_module.Empty):
                 delivery, render = ready.pop() if ready else worker.frames.get(timeout=1.0)
-                peer.finish(replace(delivery, session=-1), render)
+                player.finish(replace(delivery, session=-1), render)
                 worker.link.acknowledge(delivery)
-        for each in (peer, worker):
+        for each in (player, worker):
             each.link.close()
     for queue in (QUEUE, RESULTS):
         assert f"queue {queue} has no leader any more" in caplog.text
 
 
-def _state(peer: Peer, job: int) -> str:
+def _state(player: Player, job: int) -> str:
     """A reply that was under way when a connection was lost does not come."""
     with suppress(NoAnswer):
-        return peer.requester.ask(jobs.ShowJob(job=job), jobs.ShownJob, timeout=2.0).job.state
+        return player.requester.ask(jobs.ShowJob(job=job), jobs.ShownJob, timeout=2.0).job.state
     return "unknown"
 
 

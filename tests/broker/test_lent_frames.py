@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from brokers import Broker
 from hands import Hands, held, result_of, submit
-from sites import PATIENCE, Site, Two, all_jobs, associate, ended, frames, info, offered, site, until
+from sites import Site, Two, all_jobs, associate, ended, frames, info, offered, site
+from waiting import PATIENCE, wait_for
 
 from distren.broker.management import Management
 from distren.domain import frameset
@@ -41,27 +42,27 @@ def hands(*wanted: tuple[Site, int]) -> Iterator[list[Hands]]:
 def test_frames_are_rendered_by_both_and_each_result_is_recorded_once(two: Two) -> None:
     alpha, beta = two
     with hands((alpha, 1), (beta, 1)) as (ours, theirs):
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         ours.go.clear()
         job = submit(alpha, "1-40")
-        until(lambda: theirs.began)
+        wait_for(lambda: theirs.began)
         ours.go.set()
-        until(lambda: ended(alpha, job))
+        wait_for(lambda: ended(alpha, job))
         assert ours.done
         assert theirs.done
         assert ours.done + theirs.done == Counter(range(1, 41))
         assert [result(alpha, job, number) for number in (1, 17, 40)] == [result_of(n) for n in (1, 17, 40)]
         by = {one.worker for one in frames(alpha, job)}
         assert by == {ours.name, f"{beta.name}/{theirs.name}"}
-        until(lambda: all(f"/{alpha.name}/{job})" not in one.name for one in all_jobs(beta)))
+        wait_for(lambda: all(f"/{alpha.name}/{job})" not in one.name for one in all_jobs(beta)))
 
 
 def test_large_results_are_fetched_by_the_lender(two: Two) -> None:
     alpha, beta = two
     with Hands(beta, slots=1, size=3 * 2**20) as theirs:
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = submit(alpha, "1-3")
-        until(lambda: ended(alpha, job))
+        wait_for(lambda: ended(alpha, job))
         assert theirs.done == Counter({1: 1, 2: 1, 3: 1})
         assert result(alpha, job, 2) == result_of(2, 3 * 2**20)
 
@@ -70,9 +71,9 @@ def test_results_that_a_frame_needs_are_laid_before_the_peers_renderer(two: Two)
     alpha, beta = two
     needs = Needs(frames=frameset.parse("3"), needed=frameset.parse("1-2"))
     with Hands(beta, slots=2) as theirs:
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = submit(alpha, "1-3", needs=(needs,))
-        until(lambda: ended(alpha, job))
+        wait_for(lambda: ended(alpha, job))
         last = next(render for render in theirs.began if render.frame == 3)
         assert [path for path, _, _ in last.placed] == ["frame/1", "frame/2"]
 
@@ -81,18 +82,18 @@ def test_cancel_and_pause_reach_lent_frames(two: Two) -> None:
     alpha, beta = two
     with Hands(beta, slots=1) as theirs:
         theirs.go.clear()
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = submit(alpha, "1-6")
-        until(lambda: theirs.began)
+        wait_for(lambda: theirs.began)
         with alpha.farm() as farm:
             farm.job(job).set_priority(70)
-            until(lambda: [one.priority for one in all_jobs(beta) if f"/{alpha.name}/{job})" in one.name] == [70])
+            wait_for(lambda: [one.priority for one in all_jobs(beta) if f"/{alpha.name}/{job})" in one.name] == [70])
             farm.job(job).pause()
-            until(lambda: info(alpha, job).counts.get("queued", 0) == 0)
+            wait_for(lambda: info(alpha, job).counts.get("queued", 0) == 0)
             farm.job(job).cancel()
-        until(lambda: all(one.state != "active" for one in all_jobs(beta)))
+        wait_for(lambda: all(one.state != "active" for one in all_jobs(beta)))
         theirs.go.set()
-        until(lambda: not held(beta))
+        wait_for(lambda: not held(beta))
         assert info(alpha, job).state == "cancelled"
 
 
@@ -103,20 +104,20 @@ def test_a_silent_peers_frames_are_issued_again_and_its_late_results_change_noth
     monkeypatch.setattr(health, "DOWN_AFTER", 5.0)
     with Hands(beta, slots=2) as theirs:
         theirs.go.clear()
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = submit(alpha, "1-4")
-        until(lambda: len(theirs.began) == 2)
+        wait_for(lambda: len(theirs.began) == 2)
         beta.stop()
         with Hands(alpha, slots=2) as ours:
-            until(lambda: ended(alpha, job))
+            wait_for(lambda: ended(alpha, job))
             assert ours.done == Counter(range(1, 5))
         theirs.go.set()
-        until(lambda: sum(theirs.done.values()) >= 2)
+        wait_for(lambda: sum(theirs.done.values()) >= 2)
         beta.start()
-        until(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
-        until(lambda: not held(beta))
+        wait_for(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
+        wait_for(lambda: not held(beta))
         assert {one.attempts for one in frames(alpha, job)} <= {1, 2}
-        until(lambda: alpha.peer(beta.name).owed == beta.peer(alpha.name).owed == 0)
+        wait_for(lambda: alpha.peer(beta.name).owed == beta.peer(alpha.name).owed == 0)
         assert {one.worker for one in frames(alpha, job)} == {ours.name}
 
 
@@ -125,32 +126,32 @@ def test_a_server_that_is_restarted_meanwhile_loses_nothing(two: Two, which: int
     alpha, beta = two
     with Hands(beta, slots=1) as theirs:
         theirs.go.clear()
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = submit(alpha, "1-12")
-        until(lambda: theirs.began)
+        wait_for(lambda: theirs.began)
         with Hands(alpha, slots=1) as ours:
             two[which].stop()
             theirs.go.set()
             two[which].start()
-            until(lambda: ended(alpha, job))
+            wait_for(lambda: ended(alpha, job))
         assert all(one.state == "done" for one in frames(alpha, job))
         assert set(ours.done + theirs.done) == set(range(1, 13))
-        until(lambda: not held(beta))
+        wait_for(lambda: not held(beta))
 
 
 def test_how_far_a_frame_is_at_a_peer_is_known_at_home(two: Two) -> None:
     alpha, beta = two
     with Hands(beta, slots=1) as theirs, alpha.farm() as farm:
         theirs.go.clear()
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = farm.job(submit(alpha, "1-2"))
         seen: list[float] = []
         watching = threading.Thread(
             target=lambda: list(job.watch(on_frames=lambda several: seen.extend(one.percent for one in several)))
         )
         watching.start()
-        until(lambda: theirs.began)
-        until(lambda: theirs.progress(40.0) and job.frame(1).percent == 40.0)
+        wait_for(lambda: theirs.began)
+        wait_for(lambda: theirs.progress(40.0) and job.frame(1).percent == 40.0)
         assert (job.frame(1).state, job.frame(1).worker) == ("rendering", f"{beta.name}/{theirs.name}")
         peer = alpha.peer(beta.name)
         assert peer.lent == 2
@@ -164,9 +165,9 @@ def test_how_far_a_frame_is_at_a_peer_is_known_at_home(two: Two) -> None:
 def test_what_fails_for_good_at_a_peer_is_not_tried_again(two: Two) -> None:
     alpha, beta = two
     with Hands(beta, slots=1, fails=True, permanent=True):
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = submit(alpha, "1", limits=Limits(attempts=5))
-        until(lambda: ended(alpha, job, "failed"))
+        wait_for(lambda: ended(alpha, job, "failed"))
         with alpha.farm() as farm:
             assert [one.state for one in farm.job(job).attempts(1)] == ["failed"]
 
@@ -174,9 +175,9 @@ def test_what_fails_for_good_at_a_peer_is_not_tried_again(two: Two) -> None:
 def test_a_failure_at_a_peer_counts_at_home(two: Two) -> None:
     alpha, beta = two
     with Hands(beta, slots=1, fails=True):
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = submit(alpha, "1", limits=Limits(attempts=2))
-        until(lambda: ended(alpha, job, "failed"))
+        wait_for(lambda: ended(alpha, job, "failed"))
         with alpha.farm() as farm:
             tried = farm.job(job).attempts(1)
         assert [one.state for one in tried] == ["failed", "failed"]
@@ -187,14 +188,14 @@ def test_a_peer_renders_its_own_jobs_first_and_gives_back_what_waits(two: Two) -
     alpha, beta = two
     with Hands(beta, slots=1) as theirs:
         theirs.go.clear()
-        until(lambda: offered(alpha, beta) > 0)
+        wait_for(lambda: offered(alpha, beta) > 0)
         job = submit(alpha, "1-9")
-        until(lambda: theirs.began)
+        wait_for(lambda: theirs.began)
         own = submit(beta, "101-140")
-        until(lambda: offered(alpha, beta) == 0)
-        until(lambda: info(alpha, job).counts.get("ready", 0) >= 6)
+        wait_for(lambda: offered(alpha, beta) == 0)
+        wait_for(lambda: info(alpha, job).counts.get("ready", 0) >= 6)
         theirs.go.set()
-        until(lambda: ended(beta, own) and ended(alpha, job))
+        wait_for(lambda: ended(beta, own) and ended(alpha, job))
         order = [render.frame for render in theirs.began]
         assert order.index(110) < order.index(9)
 
@@ -202,10 +203,10 @@ def test_a_peer_renders_its_own_jobs_first_and_gives_back_what_waits(two: Two) -
 def test_other_versions_are_not_lent_to(two: Two) -> None:
     alpha, beta = two
     with Hands(alpha, slots=1) as ours, Hands(beta, slots=4, version="3.8") as theirs:
-        until(lambda: list(alpha.server.lending.room) == [f"peer/{beta.name}/{theirs.queue}"])
-        until(lambda: ours.name in {one.worker for one in workers(alpha) if one.state == "working"})
+        wait_for(lambda: list(alpha.server.lending.room) == [f"peer/{beta.name}/{theirs.queue}"])
+        wait_for(lambda: ours.name in {one.worker for one in workers(alpha) if one.state == "working"})
         job = submit(alpha, "1-10")
-        until(lambda: ended(alpha, job))
+        wait_for(lambda: ended(alpha, job))
         assert ours.done == Counter(range(1, 11))
         assert not theirs.done
 
@@ -218,12 +219,12 @@ def test_a_peer_that_takes_nothing_is_lent_nothing(tmp_path: Path, broker: Broke
     ):
         associate(gamma, delta)
         with Hands(gamma, slots=1) as theirs, Hands(delta, slots=1) as own:
-            until(lambda: f"peer/{gamma.name}/{theirs.queue}" in delta.server.lending.room)
-            until(lambda: offered(gamma, delta) > 0)
+            wait_for(lambda: f"peer/{gamma.name}/{theirs.queue}" in delta.server.lending.room)
+            wait_for(lambda: offered(gamma, delta) > 0)
             assert offered(delta, gamma) == 0
             job = submit(delta, "1-8")
             other = submit(gamma, "1-8")
-            until(lambda: ended(delta, job) and ended(gamma, other))
+            wait_for(lambda: ended(delta, job) and ended(gamma, other))
             assert {one.worker for one in frames(delta, job)} == {own.name}
 
 

@@ -9,8 +9,9 @@ from queue import SimpleQueue
 
 import pytest
 from brokers import Broker
-from sites import PATIENCE, Site, site, until
-from test_worker_agent import Shell
+from sites import Site, site
+from waiting import PATIENCE, wait_for
+from worker_farm import Shell
 
 from distren.broker.management import Management
 from distren.client.farm import Farm
@@ -100,7 +101,7 @@ def worker(alpha: Site, farm: Farm, tmp_path: Path) -> Iterator[None]:
     """A worker of the default pool that is at work."""
     running = Running(alpha, tmp_path, "w1")
     try:
-        until(lambda: any(one.state == "working" for one in farm.workers()))
+        wait_for(lambda: any(one.state == "working" for one in farm.workers()))
         yield
     finally:
         running.end()

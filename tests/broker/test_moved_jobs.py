@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from brokers import Broker
 from hands import Hands, result_of, submit
-from sites import PATIENCE, Site, Two, associate, site, until
+from sites import Site, Two, associate, site
+from waiting import PATIENCE, wait_for
 
 from distren.broker.management import Management
 from distren.domain import frameset
@@ -67,12 +68,12 @@ def test_what_is_done_goes_along_and_the_rest_is_rendered_there(two: Two) -> Non
     alpha, beta = two
     job = submit(alpha, "1-6")
     with Hands(alpha, slots=1, pause_after=2) as ours:
-        until(lambda: info(alpha, job).counts.get("done") == 2 and info(alpha, job).counts.get("rendering"))
+        wait_for(lambda: info(alpha, job).counts.get("done") == 2 and info(alpha, job).counts.get("rendering"))
         before = {one.frame: one for one in frames(alpha, job) if one.state == "done"}
         there = move(alpha, job, beta)
         assert len(before) == 2
         with Hands(beta) as theirs:
-            until(lambda: info(beta, there).state == "done")
+            wait_for(lambda: info(beta, there).state == "done")
             ours.go.set()
     assert set(theirs.done) == set(range(1, 7)) - set(before)
     after = {one.frame: one for one in frames(beta, there)}
@@ -83,7 +84,7 @@ def test_what_is_done_goes_along_and_the_rest_is_rendered_there(two: Two) -> Non
         assert (after[number].worker, after[number].attempts) == (f"{alpha.name}/{one.worker}", one.attempts)
         assert (after[number].started, after[number].ended) == (one.started, one.ended)
     assert job not in jobs(alpha)
-    until(lambda: not rows(alpha, f"SELECT id FROM frames WHERE job = {job}"))
+    wait_for(lambda: not rows(alpha, f"SELECT id FROM frames WHERE job = {job}"))
 
 
 def rows(at: Site, query: str) -> list[object]:
@@ -99,7 +100,7 @@ def test_the_old_reference_leads_to_the_job(two: Two, tmp_path: Path) -> None:
         followed = farm.job(job)
         watching = threading.Thread(target=lambda: watched.extend(followed.watch(timeout=PATIENCE)))
         watching.start()
-        until(lambda: watched)
+        wait_for(lambda: watched)
         there = move(alpha, job, beta)
         with Hands(beta):
             watching.join(PATIENCE)
@@ -140,7 +141,7 @@ def test_a_job_that_was_moved_there_and_back_is_found(two: Two) -> None:
         assert farm.job(f"distren://{alpha.name}/{job}").info().job == back
         assert farm.job(there).info().job == back
     with Hands(alpha) as ours:
-        until(lambda: info(alpha, job).state == "done")
+        wait_for(lambda: info(alpha, job).state == "done")
         assert ours.done == Counter([1, 2])
 
 
@@ -152,7 +153,7 @@ def test_frames_that_need_others_of_the_job_go_on_there(two: Two) -> None:
     )
     job = submit(alpha, "1-4,100-500", needs=needs)
     with alpha.farm() as farm, Hands(alpha, slots=1, pause_after=1) as ours:
-        until(lambda: ours.done[1])
+        wait_for(lambda: ours.done[1])
         farm.job(job).set_priority(70)
         farm.job(job).cancel("4,150-500")
         farm.job(job).pause()
@@ -164,7 +165,7 @@ def test_frames_that_need_others_of_the_job_go_on_there(two: Two) -> None:
         with beta.farm() as farm:
             farm.job(there).resume()
             farm.job(there).retry("4,150-500")
-        until(lambda: info(beta, there).state == "done")
+        wait_for(lambda: info(beta, there).state == "done")
         last = next(render for render in theirs.began if render.frame == 4)
     assert [frame for _, frame, _, _ in last.needs] == [3]
 
@@ -176,7 +177,7 @@ def test_only_a_job_that_stands_alone_and_has_not_ended_is_moved(two: Two) -> No
     needing = submit(alpha, "1", needs=(Needs(frames=frameset.parse("1"), needed=frameset.parse("1"), job=needed),))
     far = Needs(frames=frameset.parse("1"), needed=frameset.parse("1"), job=gone, server=alpha.name)
     theirs = submit(beta, "1", needs=(far,))
-    until(lambda: rows(alpha, "SELECT job FROM watches"))
+    wait_for(lambda: rows(alpha, "SELECT job FROM watches"))
     with alpha.farm() as farm:
         cases = (
             (needing, beta.name, f"job {needing} needs frames of job {needed}: {alone}"),
@@ -208,7 +209,7 @@ def test_frames_of_a_job_that_has_moved_are_needed_where_it_is(two: Two) -> None
         submit(alpha, "1", needs=(rule,))
     far = Needs(frames=frameset.parse("1"), needed=frameset.parse("1"), job=job, server=alpha.name)
     theirs = submit(beta, "1", needs=(far,))
-    until(lambda: frames(beta, theirs)[0].state == "failed")
+    wait_for(lambda: frames(beta, theirs)[0].state == "failed")
     assert f"it is {place} now, need its frames there" in (frames(beta, theirs)[0].reason or "")
     with beta.farm() as farm:
         farm.job(there).cancel()
@@ -227,7 +228,7 @@ def test_what_the_peer_refuses_goes_on_at_home(two: Two) -> None:
             farm.job(job).move(beta.name)
         assert farm.job(job).info().state == "active"
         with Hands(alpha):
-            until(lambda: farm.job(job).info().state == "done")
+            wait_for(lambda: farm.job(job).info().state == "done")
     with beta.farm() as farm:
         for one in moved:
             farm.job(one).cancel()
@@ -240,7 +241,7 @@ def test_a_job_on_its_way_to_a_peer_that_is_down_waits_and_can_be_kept(
     kept, gone = submit(alpha, "1"), submit(alpha, "1-2")
     beta.stop()
     monkeypatch.setattr(health, "DOWN_AFTER", 3.0)
-    until(lambda: not alpha.hears(beta.name))
+    wait_for(lambda: not alpha.hears(beta.name))
     with alpha.farm() as farm:
         for job in (kept, gone):
             with pytest.raises(Exception, match="is still on its way"):
@@ -250,10 +251,10 @@ def test_a_job_on_its_way_to_a_peer_that_is_down_waits_and_can_be_kept(
             farm.job(kept).set_priority(3)
         assert farm.job(kept).resume().state == "active"
         with Hands(alpha):
-            until(lambda: farm.job(kept).info().state == "done")
+            wait_for(lambda: farm.job(kept).info().state == "done")
         monkeypatch.setattr(health, "DOWN_AFTER", 30.0)
         beta.start()
-        until(lambda: farm.job(gone).server == beta.name or farm.job(gone).info().job != gone)
+        wait_for(lambda: farm.job(gone).server == beta.name or farm.job(gone).info().job != gone)
         with Hands(beta) as theirs:
-            until(lambda: farm.job(gone).info().state == "done")
+            wait_for(lambda: farm.job(gone).info().state == "done")
             assert theirs.done == Counter([1, 2])

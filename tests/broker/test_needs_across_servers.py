@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from brokers import Broker
 from hands import Hands, needing, submit
-from sites import Site, Two, pair, until
+from sites import Site, Two, pair
+from waiting import wait_for
 
 from distren.domain import frameset
 from distren.domain.job import Limits
@@ -45,7 +46,7 @@ def test_the_result_of_a_frame_elsewhere_is_laid_before_the_renderer(two: Two) -
     assert frame(alpha, mine, 1).state == "blocked"
     assert f"waits for distren://{beta.name}/{job}/frame/3 and 1 more" in (frame(alpha, mine, 1).reason or "")
     with Hands(alpha) as ours, Hands(beta):
-        until(lambda: frame(alpha, mine, 1).state == "done")
+        wait_for(lambda: frame(alpha, mine, 1).state == "done")
         render = next(one for one in ours.began if one.frame == 1)
     assert [path for path, _, _ in render.placed] == [f"{beta.name}/{job}/frame/{number}" for number in (3, 4)]
     assert all(list(alpha.settings.blobs.rglob(digest)) for _, digest, _ in render.placed)
@@ -56,14 +57,14 @@ def test_a_failure_elsewhere_is_one_here_and_a_retry_there_revives(two: Two) -> 
     job = submit(beta, "1", limits=Limits(attempts=1))
     mine = submit(alpha, "1", needs=needing("1", beta, job, "1"))
     with Hands(beta, fails=True):
-        until(lambda: frame(alpha, mine, 1).state == "failed")
+        wait_for(lambda: frame(alpha, mine, 1).state == "failed")
     reason = frame(alpha, mine, 1).reason or ""
     assert reason == f"needs distren://{beta.name}/{job}/frame/1, which failed: no light"
     with beta.farm() as farm:
         farm.job(job).retry()
-    until(lambda: frame(alpha, mine, 1).state == "blocked")
+    wait_for(lambda: frame(alpha, mine, 1).state == "blocked")
     with Hands(alpha), Hands(beta):
-        until(lambda: frame(alpha, mine, 1).state == "done")
+        wait_for(lambda: frame(alpha, mine, 1).state == "done")
 
 
 def test_a_job_that_is_not_there_yet_is_waited_for(two: Two) -> None:
@@ -72,7 +73,7 @@ def test_a_job_that_is_not_there_yet_is_waited_for(two: Two) -> None:
     mine = submit(alpha, "1", needs=needing("1", beta, later, "7"))
     assert submit(beta, "7") == later
     with Hands(alpha), Hands(beta):
-        until(lambda: frame(alpha, mine, 1).state == "done")
+        wait_for(lambda: frame(alpha, mine, 1).state == "done")
 
 
 def test_a_server_that_is_down_is_waited_for_and_named(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,24 +82,24 @@ def test_a_server_that_is_down_is_waited_for_and_named(two: Two, monkeypatch: py
     beta.stop()
     monkeypatch.setattr(health, "DOWN_AFTER", 3.0)
     mine = submit(alpha, "1", needs=needing("1", beta, job, "1"))
-    until(lambda: f"'{beta.name}' is down since 2" in (frame(alpha, mine, 1).reason or ""))
+    wait_for(lambda: f"'{beta.name}' is down since 2" in (frame(alpha, mine, 1).reason or ""))
     with monkeypatch.context() as patched:
         patched.setattr(alpha.server.lending.far, "hours", 0.001)
-        until(lambda: frame(alpha, mine, 1).state == "failed")
+        wait_for(lambda: frame(alpha, mine, 1).state == "failed")
     assert f"'{beta.name}' is down since 2" in (frame(alpha, mine, 1).reason or "")
     monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
     beta.start()
     with Hands(alpha), Hands(beta):
-        until(lambda: frame(alpha, mine, 1).state == "done")
+        wait_for(lambda: frame(alpha, mine, 1).state == "done")
 
 
 def test_what_does_not_come_is_waited_for_for_a_limited_time(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     alpha, beta = two
     later = next_job(beta)
     mine = submit(alpha, "1", needs=needing("1", beta, later, "7"))
-    until(lambda: "it has no such frame yet" in (frame(alpha, mine, 1).reason or ""))
+    wait_for(lambda: "it has no such frame yet" in (frame(alpha, mine, 1).reason or ""))
     monkeypatch.setattr(alpha.server.lending.far, "hours", 0.001)
-    until(lambda: frame(alpha, mine, 1).state == "failed")
+    wait_for(lambda: frame(alpha, mine, 1).state == "failed")
     place = f"distren://{beta.name}/{later}/frame/7"
     why = f"needs {place}, which failed: it has no such frame yet, and it was waited for for 0.001 h"
     assert frame(alpha, mine, 1).reason == why
@@ -113,7 +114,7 @@ def test_a_cycle_across_servers_fails_and_is_printed(two: Two) -> None:
     mine = submit(alpha, "1", needs=needing("1", beta, later, "1"))
     theirs = submit(beta, "1", needs=needing("1", alpha, mine, "1"))
     assert theirs == later
-    until(lambda: frame(alpha, mine, 1).state == frame(beta, theirs, 1).state == "failed")
+    wait_for(lambda: frame(alpha, mine, 1).state == frame(beta, theirs, 1).state == "failed")
     one, other = f"distren://{alpha.name}/{mine}/frame/1", f"distren://{beta.name}/{theirs}/frame/1"
     reasons = f"{frame(alpha, mine, 1).reason} {frame(beta, theirs, 1).reason}"
     assert f"in a cycle: {one} → {other} → {one}" in reasons or f"in a cycle: {other} → {one} → {other}" in reasons

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pika
 import pytest
-from sites import Two, until
+from sites import Two
 from spies import Ear, channel, eavesdrop, replay, say, settled
 from sqlalchemy import Connection
+from waiting import wait_for
 
 from distren.broker.management import Management
 from distren.errors import InputError
@@ -21,9 +22,9 @@ def test_messages_arrive_once_and_in_order_both_ways(two: Two) -> None:
     ears = Ear(alpha), Ear(beta)
     say(alpha, beta, range(800))
     say(beta, alpha, range(800))
-    until(lambda: len(ears[0].heard) >= 800 and len(ears[1].heard) >= 800)
+    wait_for(lambda: len(ears[0].heard) >= 800 and len(ears[1].heard) >= 800)
     assert ears[0].heard == ears[1].heard == list(range(800))
-    until(settled(alpha, beta))
+    wait_for(settled(alpha, beta))
 
 
 def test_a_change_that_is_undone_sends_nothing(two: Two) -> None:
@@ -33,7 +34,7 @@ def test_a_change_that_is_undone_sends_nothing(two: Two) -> None:
         alpha.server.federation.send(connection, beta.name, ShowJob(job=1))
         change.rollback()
     say(alpha, beta, range(2, 3))
-    until(lambda: ear.heard)
+    wait_for(lambda: ear.heard)
     assert ear.heard == [2]
 
 
@@ -43,9 +44,9 @@ def test_replayed_messages_change_nothing(two: Two) -> None:
     copies = eavesdrop(alpha, beta, lambda: say(alpha, beta, range(5)))
     replay(beta, alpha, [copies[number] for number in (3, 0, 0, 2, 1, 2, 4, 3, 4, 0)])
     say(alpha, beta, range(5, 6))
-    until(lambda: len(ear.heard) >= 6)
+    wait_for(lambda: len(ear.heard) >= 6)
     assert ear.heard == list(range(6))
-    until(settled(alpha, beta))
+    wait_for(settled(alpha, beta))
 
 
 def test_a_message_that_comes_to_nothing_is_undone_and_holds_up_no_other(two: Two) -> None:
@@ -60,7 +61,7 @@ def test_a_message_that_comes_to_nothing_is_undone_and_holds_up_no_other(two: Tw
 
     beta.server.federation.on(ShowJob, refuse_the_second)
     say(alpha, beta, range(1, 4))
-    until(lambda: len(seen) == 2)
+    wait_for(lambda: len(seen) == 2)
     with beta.engine.begin() as connection:
         kept = connection.exec_driver_sql("SELECT number FROM peer_outbox WHERE peer = 'x' ORDER BY 1").scalars().all()
         connection.exec_driver_sql("DELETE FROM peer_outbox WHERE peer = 'x'")
@@ -73,9 +74,9 @@ def test_a_server_that_is_away_gets_everything_when_it_is_back(two: Two, monkeyp
     say(alpha, beta, range(300))
     ear = Ear.from_the_start(monkeypatch)
     beta.start()
-    until(lambda: len(ear.heard) >= 300)
+    wait_for(lambda: len(ear.heard) >= 300)
     say(alpha, beta, range(300, 301))
-    until(lambda: ear.heard[-1] == 300)
+    wait_for(lambda: ear.heard[-1] == 300)
     assert ear.heard == list(range(301))
 
 
@@ -85,9 +86,9 @@ def test_a_destination_queue_that_is_deleted_loses_nothing(two: Two, management:
     say(alpha, beta, range(400))
     management.request("DELETE", f"queues/{beta.peer_vhost(alpha.name)}/inbound.{alpha.name}")
     say(alpha, beta, range(400, 800))
-    until(lambda: len(ear.heard) >= 800)
+    wait_for(lambda: len(ear.heard) >= 800)
     assert ear.heard == list(range(800))
-    until(settled(alpha, beta))
+    wait_for(settled(alpha, beta))
 
 
 def test_a_server_that_the_broker_gives_nothing_any_more_listens_anew(
@@ -101,9 +102,9 @@ def test_a_server_that_the_broker_gives_nothing_any_more_listens_anew(
     assert link._link is not None
     link._link.cancel(f"from {alpha.name}")
     say(alpha, beta, range(20))
-    until(lambda: len(ear.heard) >= 20)
+    wait_for(lambda: len(ear.heard) >= 20)
     assert ear.heard == list(range(20))
-    until(settled(alpha, beta))
+    wait_for(settled(alpha, beta))
 
 
 @pytest.mark.parametrize("where", ["here", "there"])
@@ -115,7 +116,7 @@ def test_a_message_that_stops_a_shovel_is_dropped_and_the_rest_arrives(two: Two,
         poison = pika.BasicProperties(user_id=source.broker.user)
         own.basic_publish("", f"outbound.{target.name}", b"poison", poison)
     say(source, target, range(50, 100))
-    until(lambda: len(ear.heard) >= 100)
+    wait_for(lambda: len(ear.heard) >= 100)
     assert ear.heard == list(range(100))
-    until(settled(*two))
-    until(lambda: two[0].peer(two[1].name).reason == "")
+    wait_for(settled(*two))
+    wait_for(lambda: two[0].peer(two[1].name).reason == "")

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pika
 import pytest
 from brokers import Broker
-from sites import Site, Two, associate, pair, part, until
+from sites import Site, Two, associate, pair, part
 from spies import Ear, Message, eavesdrop, replay, say, settled
 from trials.proxy import Proxy
+from waiting import wait_for
 
 from distren.errors import DistrenError, NoAnswer, NotFound
 from distren.federation import health, operator
@@ -57,10 +58,10 @@ def test_an_impostor_and_another_version_are_refused_on_both_sides(
     copies = eavesdrop(alpha, beta, lambda: say(alpha, beta, range(1)))
     assert ear.heard == [0]
     replay(beta, alpha, [forged(copies[0], **headers)])
-    until(lambda: text in beta.server.federation.member(alpha.name).health.refused)
-    until(lambda: text in alpha.server.federation.member(beta.name).health.refused)
+    wait_for(lambda: text in beta.server.federation.member(alpha.name).health.refused)
+    wait_for(lambda: text in alpha.server.federation.member(beta.name).health.refused)
     assert ear.heard == [0]
-    until(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
+    wait_for(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
 
 
 def test_what_is_sent_while_the_other_side_refuses_arrives_when_it_does_no_more(two: Two) -> None:
@@ -68,16 +69,16 @@ def test_what_is_sent_while_the_other_side_refuses_arrives_when_it_does_no_more(
     ear, there = Ear(beta), beta.server.federation.member(alpha.name)
     instance, there.instance = there.instance, "0" * 32  # beta has known another server of alpha's name
     say(alpha, beta, range(40))
-    until(lambda: alpha.peer(beta.name).state == beta.peer(alpha.name).state == "refused")
+    wait_for(lambda: alpha.peer(beta.name).state == beta.peer(alpha.name).state == "refused")
     assert says(alpha, beta, f"'{beta.name}' refuses us: two servers are called '{alpha.name}'")
     assert says(beta, alpha, f"two servers are called '{alpha.name}'")
     with alpha.farm(at=beta.name) as farm, pytest.raises(NoAnswer, match="two servers are called"):
         list(farm.jobs())
     assert not ear.heard
     there.instance = instance
-    until(lambda: len(ear.heard) >= 40)
+    wait_for(lambda: len(ear.heard) >= 40)
     assert ear.heard == list(range(40))
-    until(settled(alpha, beta))
+    wait_for(settled(alpha, beta))
 
 
 def test_a_message_that_has_passed_too_many_servers_goes_no_further(two: Two, caplog: pytest.LogCaptureFixture) -> None:
@@ -86,9 +87,9 @@ def test_a_message_that_has_passed_too_many_servers_goes_no_further(two: Two, ca
     copies = eavesdrop(alpha, beta, lambda: say(alpha, beta, range(1)))
     number = copies[0][1].headers["distren-number"]
     replay(beta, alpha, [forged(copies[0], hops=MOST_HOPS + 1, number=number + 1)])
-    until(lambda: "it goes round in a circle" in caplog.text)
+    wait_for(lambda: "it goes round in a circle" in caplog.text)
     say(alpha, beta, range(1, 2))
-    until(lambda: len(ear.heard) >= 2)
+    wait_for(lambda: len(ear.heard) >= 2)
     assert ear.heard == [0, 1]
 
 
@@ -101,22 +102,22 @@ def test_a_peer_that_can_not_be_reached_is_named_on_both_sides_and_gets_all_late
     monkeypatch.setattr(health, "DOWN_AFTER", 3.0)
     getattr(line, fault)()
     try:
-        until(lambda: alpha.peer(beta.name).state == beta.peer(alpha.name).state == "down")
+        wait_for(lambda: alpha.peer(beta.name).state == beta.peer(alpha.name).state == "down")
         say(alpha, beta, range(20))
         say(beta, alpha, range(20))
-        until(lambda: says(beta, alpha, "does its broker reach this one?"))
+        wait_for(lambda: says(beta, alpha, "does its broker reach this one?"))
         if fault == "cut":  # a black hole says nothing until the shovel's heartbeat is missed
-            until(lambda: says(alpha, beta, "no broker answers at amqp://127.0.0.1:"))
+            wait_for(lambda: says(alpha, beta, "no broker answers at amqp://127.0.0.1:"))
         with alpha.farm(at=beta.name) as farm, pytest.raises(NoAnswer, match=f"'{beta.name}' is down since"):
             list(farm.jobs())
         assert (ears[0].heard, ears[1].heard) == ([], [])
     finally:
         line.heal()
     monkeypatch.setattr(health, "DOWN_AFTER", 20.0)
-    until(lambda: len(ears[0].heard) >= 20 and len(ears[1].heard) >= 20)
+    wait_for(lambda: len(ears[0].heard) >= 20 and len(ears[1].heard) >= 20)
     assert ears[0].heard == ears[1].heard == list(range(20))
-    until(settled(alpha, beta))
-    until(lambda: says(alpha, beta, "") and alpha.hears(beta.name) and beta.hears(alpha.name))
+    wait_for(settled(alpha, beta))
+    wait_for(lambda: says(alpha, beta, "") and alpha.hears(beta.name) and beta.hears(alpha.name))
 
 
 def test_a_server_that_is_no_peer_any_more_is_told_so(two: Two, line: Proxy) -> None:
@@ -124,7 +125,7 @@ def test_a_server_that_is_no_peer_any_more_is_told_so(two: Two, line: Proxy) -> 
     operator.remove(beta.settings, alpha.name)
     beta.reload()
     operator.dissolve(beta.settings, alpha.name)
-    until(lambda: says(alpha, beta, "refuses the password of user"))
+    wait_for(lambda: says(alpha, beta, "refuses the password of user"))
     with beta.farm(at=alpha.name) as farm, pytest.raises(NotFound, match=f"there is no server '{alpha.name}' here"):
         list(farm.jobs())
     say(alpha, beta, range(3))

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from brokers import Broker
 from hands import Hands, held, needing, submit
-from sites import Site, Two, associate, pair, part, until
+from sites import Site, Two, associate, pair, part
 from sqlalchemy import func, select
+from waiting import wait_for
 
 from distren.broker.management import Management
 from distren.federation import operator
@@ -71,15 +72,15 @@ def test_removing_a_peer_in_mid_work_leaves_nothing_on_both_brokers_and_in_both_
             job = submit(alpha, "1-6")
             needed = submit(beta, "1")
             submit(alpha, "7", needs=needing("7", beta, needed, "1"))
-            until(lambda: theirs.began and held(beta) and in_the_database(alpha).keys() >= {"loans", "loan_jobs"})
-            until(lambda: "watches" in in_the_database(beta))
+            wait_for(lambda: theirs.began and held(beta) and in_the_database(alpha).keys() >= {"loans", "loan_jobs"})
+            wait_for(lambda: "watches" in in_the_database(beta))
             part(alpha, beta)
             theirs.go.set()
             with Hands(alpha, slots=2):
-                until(lambda: done(alpha, job))
-                until(lambda: done(beta, needed))
-        until(lambda: (on_the_broker(alpha, api), on_the_broker(beta, other_api)) == before)
-        until(lambda: not in_the_database(alpha) and not in_the_database(beta))
+                wait_for(lambda: done(alpha, job))
+                wait_for(lambda: done(beta, needed))
+        wait_for(lambda: (on_the_broker(alpha, api), on_the_broker(beta, other_api)) == before)
+        wait_for(lambda: not in_the_database(alpha) and not in_the_database(beta))
         with beta.farm() as farm:
             assert [one.job for one in farm.jobs()] == [needed]
 
@@ -94,7 +95,7 @@ def test_a_server_lives_on_where_its_peer_is_removed_before_it_is_told(strangers
         beta.server.federation.send(connection, alpha.name, ShowJob(job=2))
     beta.server.federation.wake()
     with Hands(alpha), Hands(beta):  # both have room now, and something to say to each other
-        until(lambda: not any(alpha.waiting(beta.name).values()))
+        wait_for(lambda: not any(alpha.waiting(beta.name).values()))
         alpha.reload()
         operator.dissolve(alpha.settings, beta.name)
         with alpha.farm() as farm:

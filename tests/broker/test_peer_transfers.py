@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from brokers import Broker
-from sites import PATIENCE, Site, Two, pair, until
+from sites import Site, Two, pair
 from trials.proxy import Proxy
+from waiting import PATIENCE, wait_for
 
 from distren.amqp.blobs import BlobSender
 from distren.broker.private import PrivateBroker
@@ -78,7 +79,7 @@ def test_a_blob_passes_both_ways_and_is_verified(two: Two, down: bool) -> None:
     blob = stored(source)
     path = Fetch(to, source, blob).finished()
     assert hashlib.sha256(path.read_bytes()).hexdigest() == blob.digest
-    until(lambda: not any(source.waiting(to.name).values()) and not any(to.waiting(source.name).values()))
+    wait_for(lambda: not any(source.waiting(to.name).values()) and not any(to.waiting(source.name).values()))
 
 
 def test_what_a_peer_does_not_have_is_said_at_once(two: Two) -> None:
@@ -134,7 +135,7 @@ def test_a_transfer_goes_on_where_it_was_when_the_line_comes_back(two: Two, line
     alpha, beta = two
     blob = stored(beta, 3 * SIZE)
     fetch = Fetch(alpha, beta, blob)
-    until(lambda: fetch.bytes > 4 * 2**20)
+    wait_for(lambda: fetch.bytes > 4 * 2**20)
     getattr(line, fault)()
     stalled = _stalled(fetch)
     assert stalled < blob.size
@@ -151,7 +152,7 @@ def _stalled(fetch: Fetch) -> int:
         seen.append(fetch.bytes)
         return len(seen) > 20 and len(set(seen[-20:])) == 1
 
-    until(nothing_comes)
+    wait_for(nothing_comes)
     return fetch.bytes
 
 
@@ -247,9 +248,9 @@ def test_a_broker_that_is_killed_in_mid_transfer_loses_nothing(
     with pair(tmp_path, other_broker, killed) as (alpha, beta):
         blob = stored(beta, 3 * SIZE)
         fetch = Fetch(alpha, beta, blob)
-        until(lambda: fetch.bytes > 4 * 2**20)
+        wait_for(lambda: fetch.bytes > 4 * 2**20)
         private.kill()
         private.start(foreground=True)
         path = fetch.finished()
         assert hashlib.sha256(path.read_bytes()).hexdigest() == blob.digest
-        until(lambda: not any(alpha.waiting(beta.name).values()) and not any(beta.waiting(alpha.name).values()))
+        wait_for(lambda: not any(alpha.waiting(beta.name).values()) and not any(beta.waiting(alpha.name).values()))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from brokers import Broker
-from sites import Site, associate, site, until
+from sites import Site, associate, site
+from waiting import wait_for
 
 from distren import __version__
 from distren.broker.management import Management
@@ -40,9 +41,9 @@ def test_one_command_on_each_side_makes_two_peers(alpha: Site, beta: Site) -> No
     seen = alpha.peer(beta.name)
     assert (seen.state, seen.role, seen.software, seen.reason) == ("up", "added", __version__, "")
     assert beta.peer(alpha.name).role == "accepted"
-    until(lambda: alpha.peer(beta.name).clock is not None)
+    wait_for(lambda: alpha.peer(beta.name).clock is not None)
     assert abs(alpha.peer(beta.name).clock or 0.0) < 5.0
-    until(lambda: not any(alpha.waiting(beta.name).values()) and not any(beta.waiting(alpha.name).values()))
+    wait_for(lambda: not any(alpha.waiting(beta.name).values()) and not any(beta.waiting(alpha.name).values()))
 
 
 def test_no_password_is_shown_to_anybody(alpha: Site, beta: Site) -> None:
@@ -114,13 +115,13 @@ def test_peers_can_be_deployed_by_file(
         site(names[1], tmp_path, broker, management, peers={names[0]: {"secret": secret}}) as beta,
         site(names[0], tmp_path, other_broker, api, peers={names[1]: {"address": given}}) as alpha,
     ):
-        until(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
+        wait_for(lambda: alpha.hears(beta.name) and beta.hears(alpha.name))
         for here, peer in ((alpha, beta), (beta, alpha)):
             _delete_association(here, peer)
             with here.broker.management() as manager:
                 manager.request("POST", "definitions", operator.definitions(here.settings))
         say_after = alpha.peer(beta.name).seen or 0.0
-        until(lambda: (alpha.peer(beta.name).seen or 0.0) > say_after and alpha.peer(beta.name).reason == "")
+        wait_for(lambda: (alpha.peer(beta.name).seen or 0.0) > say_after and alpha.peer(beta.name).reason == "")
 
 
 def _delete_association(here: Site, peer: Site) -> None:

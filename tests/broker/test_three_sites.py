@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from brokers import Broker
 from hands import Hands, held, submit
-from sites import Site, all_jobs, associate, ended, frames, offered, part, site, until
+from sites import Site, all_jobs, associate, ended, frames, offered, part, site
+from waiting import wait_for
 
 from distren.broker.management import Management
 from distren.errors import NotFound
@@ -68,9 +69,9 @@ def rendered(*crew: Hands) -> Counter[int]:
 def test_the_peer_with_more_room_gets_the_next_frame(ring: Three) -> None:
     ada, bob, cyd = ring
     with Hands(bob, slots=1) as his, Hands(cyd, slots=6) as others:
-        until(lambda: offered(ada, cyd) >= offered(ada, bob) + 4 > 4)
+        wait_for(lambda: offered(ada, cyd) >= offered(ada, bob) + 4 > 4)
         job = submit(ada, "1-4")
-        until(lambda: ended(ada, job))
+        wait_for(lambda: ended(ada, job))
         assert (others.done, his.began) == (Counter(range(1, 5)), [])
 
 
@@ -78,28 +79,28 @@ def test_in_a_ring_frames_go_to_who_has_room_and_never_on(ring: Three) -> None:
     ada, bob, cyd = ring
     with Hands(ada, slots=1) as hers, Hands(bob, slots=1) as his, Hands(cyd, slots=1) as others:
         his.go.clear()
-        until(lambda: offered(ada, bob) > 0 and offered(ada, cyd) > 0)
+        wait_for(lambda: offered(ada, bob) > 0 and offered(ada, cyd) > 0)
         own = submit(bob, "501-540")
-        until(lambda: offered(ada, bob) == 0)
+        wait_for(lambda: offered(ada, bob) == 0)
         job = submit(ada, "1-30")
-        until(lambda: ended(ada, job))
+        wait_for(lambda: ended(ada, job))
         assert hers.done
         assert others.done
         his.go.set()
-        until(lambda: ended(bob, own))
+        wait_for(lambda: ended(bob, own))
         assert rendered(hers, his, others) == Counter([*range(1, 31), *range(501, 541)])
-        until(lambda: not any(held(at) for at in ring))
+        wait_for(lambda: not any(held(at) for at in ring))
 
 
 def test_in_a_star_the_centre_renders_for_all_and_passes_nothing_on(star: Three) -> None:
     ada, bob, cyd = star
     with Hands(ada, slots=1) as centre, Hands(bob, slots=1) as his, Hands(cyd, slots=4) as others:
-        until(lambda: offered(bob, ada) > 0 and offered(ada, cyd) > 0)
+        wait_for(lambda: offered(bob, ada) > 0 and offered(ada, cyd) > 0)
         his.go.clear()
         job = submit(bob, "1-20")
-        until(lambda: centre.done)
+        wait_for(lambda: centre.done)
         his.go.set()
-        until(lambda: ended(bob, job))
+        wait_for(lambda: ended(bob, job))
         assert rendered(centre, his) == Counter(range(1, 21))
         assert not others.began
         assert not any(f"/{bob.name}/" in one.name for one in all_jobs(cyd))
@@ -108,18 +109,18 @@ def test_in_a_star_the_centre_renders_for_all_and_passes_nothing_on(star: Three)
 def test_in_a_star_both_others_render_for_the_centre(star: Three) -> None:
     ada, bob, cyd = star
     with Hands(bob, slots=1) as his, Hands(cyd, slots=1) as others:
-        until(lambda: offered(ada, bob) > 0 and offered(ada, cyd) > 0)
+        wait_for(lambda: offered(ada, bob) > 0 and offered(ada, cyd) > 0)
         his.go.clear()
         others.go.clear()
         job = submit(ada, "1-20")
-        until(lambda: his.began and others.began)
+        wait_for(lambda: his.began and others.began)
         assert ada.peer(bob.name).lent == held(bob) == 1  # that is as much as it borrows
         his.go.set()
         others.go.set()
-        until(lambda: ended(ada, job))
+        wait_for(lambda: ended(ada, job))
         assert rendered(his, others) == Counter(range(1, 21))
         assert {one.worker for one in frames(ada, job)} == {f"{bob.name}/{his.name}", f"{cyd.name}/{others.name}"}
-        until(lambda: not any(held(at) for at in star))
+        wait_for(lambda: not any(held(at) for at in star))
 
 
 def test_in_a_star_nobody_is_asked_through_the_centre(star: Three) -> None:
