@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from distren.broker import credentials, ports
@@ -76,19 +77,23 @@ class Folder:
         except (FileNotFoundError, ValueError):
             return None
 
-    def prepare(self, kind: Kind, *, published: tuple[str, ...] = tuple(Ports.__dataclass_fields__)) -> Credentials:
+    def prepare(
+        self, kind: Kind, claims: ExitStack, *, published: tuple[str, ...] = tuple(Ports.__dataclass_fields__)
+    ) -> Credentials:
         """Make the folder complete and give its credentials, new ones at the first start.
 
+        The `published` ports are the broker's until `claims` is closed; then it must listen on them.
         Raises Conflict when one of the `published` ports is taken, SettingsError when the folder belongs to a broker
         of another kind, OutputError.
         """
         known = credentials.read(self.path)
         if known is None:
-            known = credentials.generate(kind, ports.pick())
+            known = credentials.generate(kind, ports.pick(claims))
             credentials.write(self.path, known)
         elif known.kind != kind:
             raise SettingsError(f"the private broker in {self.path} runs as a {known.kind}, not as a {kind}")
-        ports.require_free(known.ports, only=published)
+        else:
+            ports.claim(known.ports, claims, only=published)
         try:
             self.pid.unlink(missing_ok=True)
             if not self.made.exists():

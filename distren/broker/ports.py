@@ -1,4 +1,8 @@
-"""Free TCP ports on the loopback address."""
+"""Free TCP ports on the loopback address.
+
+A broker listens seconds after its ports were chosen. Meanwhile they are *claimed*, so that no other broker that is
+being started chooses one of them: by a socket of the abstract namespace (unix(7)) each, which ends with its process.
+"""
 
 from __future__ import annotations
 
@@ -38,28 +42,48 @@ def is_free(port: int) -> bool:
     return True
 
 
-def pick() -> Ports:
-    """Free ports for one node, by chance, so that nodes that are made at the same time do not meet."""
+def _claimed(port: int) -> socket.socket | None:
+    """What claims `port` until it is closed; None where another process claims it."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0distren-port-{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
+def pick(claims: ExitStack) -> Ports:
+    """Free ports for one node, by chance; nobody else picks them before `claims` is closed."""
     chance = random.SystemRandom()
     names = list(Ports.__dataclass_fields__)
     found: list[int] = []
-    with ExitStack() as held:
-        for port in chance.sample(range(_LOWEST, _HIGHEST), 1000):
-            try:
-                held.enter_context(_bound(port))
-            except OSError:
-                continue
-            found.append(port)
-            if len(found) == len(names):
-                return Ports(**dict(zip(names, found, strict=True)))
+    for port in chance.sample(range(_LOWEST, _HIGHEST), _HIGHEST - _LOWEST):
+        claim = _claimed(port)
+        if claim is None:
+            continue
+        if not is_free(port):
+            claim.close()
+            continue
+        claims.enter_context(claim)
+        found.append(port)
+        if len(found) == len(names):
+            return Ports(**dict(zip(names, found, strict=True)))
     raise BrokerUnavailable(f"no free ports for a broker between {_LOWEST} and {_HIGHEST} of {HOST}")
 
 
-def require_free(ports: Ports, *, only: tuple[str, ...] = tuple(Ports.__dataclass_fields__)) -> None:
-    """Raise Conflict that names the first of the ports that another program listens on."""
+def claim(ports: Ports, claims: ExitStack, *, only: tuple[str, ...] = tuple(Ports.__dataclass_fields__)) -> None:
+    """Have nobody else pick the ports before `claims` is closed.
+
+    Raises Conflict that names the first of them that another program listens on.
+    """
     end = time.monotonic() + _LINGERING
     for name, port in asdict(ports).items():
-        while name in only and not is_free(port):
+        if name not in only:
+            continue
+        if (claim := _claimed(port)) is not None:
+            claims.enter_context(claim)
+        while not is_free(port):
             if time.monotonic() < end:
                 time.sleep(0.05)
                 continue

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
@@ -171,7 +172,8 @@ def test_of_two_starts_at_once_one_wins(new_private_broker: MakeBroker) -> None:
 
 def new_credentials(broker: PrivateBroker) -> credentials.Credentials:
     kind: credentials.Kind = "container" if broker.status().kind == "container" else "node"
-    return credentials.generate(kind, ports.pick())
+    with ExitStack() as claims:
+        return credentials.generate(kind, ports.pick(claims))
 
 
 def test_a_port_that_is_taken_meanwhile_gives_one_line(new_private_broker: MakeBroker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -109,8 +110,9 @@ def test_a_video_with_another_ending(farm: FarmProcesses, scene: Path) -> None:
 
 
 def test_no_broker(farm: FarmProcesses, scene: Path) -> None:
-    closed = ports.pick().amqp
-    command = farm.distren("submit", str(scene), "--frames", "1", DISTREN_BROKER=f"amqp://u:p@127.0.0.1:{closed}/")
+    with ExitStack() as claims:
+        closed = ports.pick(claims).amqp
+        command = farm.distren("submit", str(scene), "--frames", "1", DISTREN_BROKER=f"amqp://u:p@127.0.0.1:{closed}/")
     refused(command, 5, f"127.0.0.1:{closed}")
     assert "p@" not in command.err
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from distren import config
 from distren.broker import credentials, ports, server_program
+from distren.broker.credentials import Ports
 from distren.broker.locate import broker_url
 from distren.errors import BrokerUnavailable, Conflict, OutputError, SettingsError
 
@@ -62,16 +65,37 @@ def test_without_a_broker_the_error_says_how_to_get_one(tmp_path: Path) -> None:
         broker_url(config.Settings(data=tmp_path))
 
 
-def test_picked_ports_are_different_and_free() -> None:
-    picked = ports.pick()
-    ports.require_free(picked)
+@pytest.fixture
+def claims() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+def test_picked_ports_are_different_and_free(claims: ExitStack) -> None:
+    picked = ports.pick(claims)
     assert len(set(vars(picked).values())) == 5
+    assert all(ports.is_free(port) for port in vars(picked).values())
 
 
-def test_a_taken_port_is_named() -> None:
-    picked = ports.pick()
+def test_ports_are_not_picked_again_while_a_broker_is_being_started_on_them(
+    claims: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of as many ports as two brokers need, each gets its own."""
+    most = 2 * len(Ports.__dataclass_fields__)
+    free = (low for low in range(21_000, 31_000) if all(ports.is_free(port) for port in range(low, low + most)))
+    lowest = next(free)
+    monkeypatch.setattr(ports, "_LOWEST", lowest)
+    monkeypatch.setattr(ports, "_HIGHEST", lowest + most)
+    first, second = ports.pick(claims), ports.pick(claims)
+    assert not set(vars(first).values()) & set(vars(second).values())
+    claims.close()
+    ports.pick(claims)
+
+
+def test_a_taken_port_is_named(claims: ExitStack) -> None:
+    picked = ports.pick(claims)
     with ports._bound(picked.management), pytest.raises(Conflict, match=rf"port {picked.management} \(management\)"):
-        ports.require_free(picked)
+        ports.claim(picked, claims)
 
 
 def test_a_named_server_program_must_exist(tmp_path: Path) -> None:
