@@ -23,7 +23,7 @@ from distren.client import seed, upload
 from distren.client.connection import Connection, ServerConnection
 from distren.client.job import FrameNumbers, Job, frame_numbers
 from distren.client.results import Results
-from distren.client.upload import OnUpload
+from distren.client.upload import Ahead, OnUpload
 from distren.client.wishes import Wishes
 from distren.domain.groups import Output
 from distren.errors import UrlError
@@ -223,6 +223,7 @@ class Farm:
             tiles=tiles,
             video=video,
         )
-        with seed.pack(Path(source), wishes) as packed:
-            reply = upload.hand_in(self._to(self.server), self._sender, packed, on_upload)
+        ahead = Ahead(self._sender, on_upload)
+        with seed.pack(Path(source), wishes, ahead.begin) as packed:
+            reply = upload.hand_in(self._to(self.server), self._sender, packed, ahead, on_upload)
         return self._job_of(reply.server, reply.job)

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -69,7 +69,7 @@ class Seed:
         """
         paths = sorted(self.files)
         with ThreadPoolExecutor(min(_HASHERS, os.cpu_count() or 1)) as threads:
-            blobs = list(threads.map(_blob, (self.files[path] for path in paths)))
+            blobs = list(threads.map(blob_of, (self.files[path] for path in paths)))
         inputs = tuple(InputFile(path=path, blob=blob) for path, blob in zip(paths, blobs, strict=True))
         check_files(inputs)
         return inputs
@@ -80,7 +80,7 @@ class Seed:
 
     def manifest(self) -> tuple[bytes, Blob]:
         """The seed's manifest and the blob that it is."""
-        return self._manifest, _blob(self._manifest)
+        return self._manifest, blob_of(self._manifest)
 
     def blobs(self) -> dict[str, Path | bytes]:
         """Everything that a server needs, by digest: each file once, and the manifest last."""
@@ -89,9 +89,14 @@ class Seed:
         return {**found, blob.digest: data}
 
 
-def pack(source: Path, wishes: Wishes = Wishes()) -> Seed:  # noqa: B008 (it is frozen)
+def pack(
+    source: Path,
+    wishes: Wishes = Wishes(),  # noqa: B008 (it is frozen)
+    on_scene: Callable[[Path], None] | None = None,
+) -> Seed:
     """The seed of a scene file, a folder or a tarball.
 
+    `on_scene` is told of a scene file before it is read; it is one of the seed's files, unless its paths are rewritten.
     Files are read when the seed is asked for its inputs. Raises SceneError, TarballError, JobFileError, FrameRangeError
     (nobody says which frames), SettingsError (a wish can not be used), RendererUnavailable.
     """
@@ -103,7 +108,11 @@ def pack(source: Path, wishes: Wishes = Wishes()) -> Seed:  # noqa: B008 (it is 
     if not source.is_file():
         why = "is neither a file nor a folder" if source.exists() else "does not exist"
         raise SceneError(f"'{source}' {why}: name a scene, a folder or a tarball of a job")
-    return _from_tarball(source, wishes) if _is_tarball(source, wishes) else _from_scene(source, wishes)
+    if _is_tarball(source, wishes):
+        return _from_tarball(source, wishes)
+    if on_scene is not None:
+        on_scene(source)
+    return _from_scene(source, wishes)
 
 
 def _is_tarball(path: Path, wishes: Wishes) -> bool:
@@ -250,7 +259,8 @@ def _checked(spec: JobSpec, files: Mapping[str, Path | bytes]) -> Seed:
     return Seed(spec=spec, files=dict(files))
 
 
-def _blob(source: Path | bytes) -> Blob:
+def blob_of(source: Path | bytes) -> Blob:
+    """The blob that a file or some bytes are. Raises SceneError for a file that can not be read."""
     if isinstance(source, bytes):
         return Blob(digest=hashlib.sha256(source).hexdigest(), size=len(source))
     try:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from distren import failpoints
 from distren.amqp.blobs import BlobSender
 from distren.client.connection import ServerConnection
-from distren.client.seed import Seed
+from distren.client.seed import Seed, blob_of
 from distren.domain.job import Blob
-from distren.errors import DecodeError
+from distren.errors import DecodeError, DistrenError
 from distren.storage.blobstore import BlobStore
 from distren.wire import fields
 from distren.wire.codec import Message
 from distren.wire.jobs import Submit, Submitted
 from distren.wire.peers import Forwarding
+
+_WORTH_A_THREAD = 2**20
+"""bytes of a scene file; a smaller one is sent in a few milliseconds"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +38,49 @@ class Upload:
 OnUpload = Callable[[Upload], None]
 
 
-def hand_in(connection: ServerConnection, sender: BlobSender, seed: Seed, on_upload: OnUpload | None) -> Submitted:
-    """Have the server store what it lacks of the seed, then take the job.
+class Ahead:
+    """Sends a large scene file while it is read: Blender takes a second and more to say what else belongs to it.
+
+    Where the job comes to nothing, the server keeps the file no longer than others that nobody wants.
+    """
+
+    def __init__(self, sender: BlobSender, on_upload: OnUpload | None) -> None:
+        self._sender, self._on_upload = sender, on_upload
+        self._thread: threading.Thread | None = None
+        self._failure: DistrenError | None = None
+        self._sent: dict[str, int] = {}
+
+    def begin(self, scene: Path) -> None:
+        """Send the file in a thread of its own, where it is large enough for that."""
+        with suppress(OSError):  # whoever reads it says so
+            if scene.stat().st_size >= _WORTH_A_THREAD:
+                self._thread = threading.Thread(target=self._send, args=(scene,), name="sends the scene", daemon=True)
+                self._thread.start()
+
+    def end(self) -> Mapping[str, int]:
+        """Wait until it is there; the bytes that were sent, by digest. Raises what hand_in does."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        return self._sent
+
+    def _send(self, scene: Path) -> None:
+        def tell(sent: int, missing: int) -> None:
+            if self._on_upload is not None:
+                self._on_upload(Upload(total_bytes=blob.size, missing_bytes=missing, sent_bytes=sent))
+
+        try:
+            blob = blob_of(scene)
+            self._sent[blob.digest] = self._sender.offer_all([(blob, scene)], on_bytes=tell).sent_bytes
+        except DistrenError as error:
+            self._failure = error
+
+
+def hand_in(
+    connection: ServerConnection, sender: BlobSender, seed: Seed, ahead: Ahead, on_upload: OnUpload | None
+) -> Submitted:
+    """Have the server store what it lacks of the seed, after what was sent `ahead`; then have it take the job.
 
     The request carries a random key: sent twice, because a reply was lost, it still makes one job. Raises NoAnswer,
     TransferError, and what the server refuses the job with.
@@ -49,8 +95,9 @@ def hand_in(connection: ServerConnection, sender: BlobSender, seed: Seed, on_upl
 
         def tell(sent: int, missing: int) -> None:
             if on_upload is not None:
-                on_upload(Upload(total_bytes=total, missing_bytes=missing, sent_bytes=sent))
+                on_upload(Upload(total_bytes=total, missing_bytes=before + missing, sent_bytes=before + sent))
 
+        before = sum(sent for digest, sent in ahead.end().items() if digest in sizes)
         failpoints.reach("client.offer.before")
         report = sender.offer_all(files, on_bytes=tell)
         tell(report.sent_bytes, report.sent_bytes)

@@ -17,6 +17,7 @@ from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.topology import EXCHANGES, RESULTS, SERVER_QUEUES
 from distren.config import Settings
 from distren.errors import BrokerUnavailable, Conflict, DatabaseDamaged, NoAnswer, OutputError
+from distren.renderers import registry
 from distren.server.acting import PREFETCH, Acting
 from distren.server.blobs import BlobService
 from distren.server.errands import Errands
@@ -67,6 +68,7 @@ class Server:
         self._wake()
 
     def run(self) -> None:
+        registry.installed()  # here, where nobody waits: the first job would take a tenth of a second longer
         store = BlobStore(self._settings.blobs)
         name, mark = self._identify()
         lead = Lead(self._broker_url, name, self._wake)
