@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import httpx
 
 from distren.broker.credentials import Credentials
 from distren.errors import AccessRefused, BrokerUnavailable, Conflict, NotFound
 
+if TYPE_CHECKING:
+    import httpx
+
 _TIMEOUT = 10.0  # seconds
-_REFUSED = (401, 403)
+_REFUSED, _NOT_FOUND = (401, 403), 404
 
 
 class Management:
@@ -28,6 +29,8 @@ class Management:
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
+        import httpx  # a quarter of what it takes to start a command, and few need it
+
         self.url = url.rstrip("/")
         self._user = user
         # No proxy and no .netrc of the environment: the broker is where the URL says.
@@ -135,6 +138,8 @@ class Management:
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
         """Any call of the API; `path` is what follows /api/, escaped. The decoded answer, None when it is empty."""
+        import httpx
+
         try:
             answer = self._http.request(
                 method, f"{self.url}/api/{path}", headers=headers, json=body if body is not None else None
@@ -146,7 +151,7 @@ class Management:
             ) from error
         if answer.status_code in _REFUSED:
             raise AccessRefused(f"the management API at {self.url} refuses user '{self._user}'")
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if answer.status_code == _NOT_FOUND:
             raise NotFound(f"the management API at {self.url} has no {path}")
         if answer.is_error:
             raise Conflict(f"the management API at {self.url} refuses {method} {path}: {_reason(answer)}")

@@ -7,20 +7,20 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
 
+import brokers
 import httpx
 import pika
 import psutil
 import pytest
 from brokers import Broker, Kind
+from waiting import has_ended, wait_for
 
-from distren.broker import credentials, ports, readiness
+from distren.broker import credentials, readiness
 from distren.broker.choose import private_broker
 from distren.broker.management import Management
 from distren.broker.node import Node
@@ -48,89 +48,101 @@ def fetch(url: str, queue: str) -> str | None:
 
 def fetch_when_led(url: str, queue: str) -> str | None:
     """A quorum queue has no leader for a moment after a restart, and then nothing to give."""
-    end = time.monotonic() + 20
-    while (got := fetch(url, queue)) is None and time.monotonic() < end:
-        time.sleep(0.1)
-    return got
+    found: list[str] = []
+
+    def is_led() -> bool:
+        if (got := fetch(url, queue)) is not None:
+            found.append(got)
+        return bool(found)
+
+    wait_for(is_led)
+    return found[0]
 
 
-def wait_until(condition: Callable[[], bool], what: str, limit: float = 30.0) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
+@pytest.fixture(scope="module")
+def running(broker_kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A broker that no test stops."""
+    made = brokers.private(broker_kind, tmp_path_factory.mktemp("running") / "broker", cluster_name="alpha")
+    made.start(foreground=True)
+    yield made
+    made.erase()
 
 
-def test_a_stop_at_once_after_a_publish_keeps_everything(new_private_broker: MakeBroker) -> None:
-    broker = new_private_broker()
-    first = broker.start()
-    publish(first.amqp_url, "classic", "one")
-    publish(first.amqp_url, "quorum", "two", **QUORUM)
-    assert broker.stop()
-    assert not broker.status().running
-    assert broker.start() == first
-    assert fetch(first.amqp_url, "classic") == "one"
-    assert fetch_when_led(first.amqp_url, "quorum") == "two"
+@pytest.fixture(scope="module")
+def once_started(broker_kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A broker that was ready once, and was killed."""
+    made = brokers.private(broker_kind, tmp_path_factory.mktemp("once started") / "broker")
+    made.start()
+    made.kill()
+    yield made
+    made.erase()
 
 
-def test_a_kill_keeps_data_and_ports(new_private_broker: MakeBroker) -> None:
+@pytest.fixture
+def killed(once_started: PrivateBroker) -> Iterator[PrivateBroker]:
+    """The same, for a test that starts it: it is killed again."""
+    yield once_started
+    once_started.kill()
+
+
+def test_stops_and_kills_keep_data_and_ports(new_private_broker: MakeBroker) -> None:
     broker = new_private_broker()
     first = broker.start()
     publish(first.amqp_url, "quorum", "one", **QUORUM)
     publish(first.amqp_url, "classic", "two")
-    broker.stop()  # RabbitMQ may forget a queue that is younger than a few seconds when it is killed, but no message
-    broker.start()
+    assert broker.stop()  # RabbitMQ may forget a queue that is a few seconds old when it is killed, but no message
+    assert not broker.status().running
+    assert broker.start() == first
+    assert fetch_when_led(first.amqp_url, "quorum") == "one"
     publish(first.amqp_url, "quorum", "three", **QUORUM)
     publish(first.amqp_url, "classic", "four")
     broker.kill()
     assert not broker.status().running
     assert broker.start() == first
-    assert [fetch_when_led(first.amqp_url, "quorum") for _ in range(2)] == ["one", "three"]
+    assert fetch_when_led(first.amqp_url, "quorum") == "three"
     assert [fetch(first.amqp_url, "classic") for _ in range(2)] == ["two", "four"]
 
 
-def test_status_tells_what_runs_and_what_does_not(new_private_broker: MakeBroker) -> None:
-    broker = new_private_broker()
-    before = broker.status()
-    assert (before.running, before.ready, before.amqp_url, before.pid) == (False, False, None, None)
-    known = broker.start()
-    during = broker.status()
+def test_status_tells_what_runs_and_what_does_not(killed: PrivateBroker, new_private_broker: MakeBroker) -> None:
+    never = new_private_broker().status()
+    assert (never.running, never.ready, never.amqp_url, never.pid) == (False, False, None, None)
+    known = killed.start()
+    during = killed.status()
     assert (during.running, during.ready) == (True, True)
     assert (during.amqp_url, during.management_url) == (known.amqp_url, known.management_url)
     assert during.version is not None
     assert during.version[0] in "34"
     assert during.pid is not None
-    assert broker.stop()
-    after = broker.status()
+    assert killed.stop()
+    after = killed.status()
     assert (after.running, after.ready, after.pid, after.amqp_url) == (False, False, None, known.amqp_url)
-    assert not broker.stop()
+    assert not killed.stop()
 
 
-def test_credentials_and_cookie_are_readable_by_their_owner_only(new_private_broker: MakeBroker) -> None:
-    broker = new_private_broker()
-    known = broker.start()
+def test_credentials_and_cookie_are_readable_by_their_owner_only(running: PrivateBroker) -> None:
+    known = running.wait_ready()
     secrets = [known.password, known.cookie]
     holders = [
         path
-        for path in broker.folder.rglob("*")
+        for path in running.folder.rglob("*")
         if path.is_file() and "data" not in path.parts and any(each.encode() in path.read_bytes() for each in secrets)
     ]
-    assert broker.folder / credentials.FILE in holders
+    assert running.folder / credentials.FILE in holders
     assert [path for path in holders if stat.S_IMODE(path.stat().st_mode) != 0o600] == []
-    assert stat.S_IMODE(broker.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(running.folder.stat().st_mode) == 0o700
 
 
-def test_a_wrong_password_is_refused(private_node: PrivateBroker) -> None:
-    known = private_node.wait_ready()
+def test_a_wrong_password_is_refused(running: PrivateBroker) -> None:
+    known = running.wait_ready()
     with pytest.raises(AccessRefused, match="password of user 'distren'"):
         readiness.log_in(known.amqp_url.replace(known.password, "wrong"))
     with Management(known.management_url, known.user, "wrong") as management, pytest.raises(AccessRefused):
         management.overview()
 
 
-def test_two_brokers_run_side_by_side(new_private_broker: MakeBroker) -> None:
-    one, two = new_private_broker("one", cluster_name="alpha"), new_private_broker("two", cluster_name="beta")
-    first, second = one.start(), two.start()
+def test_two_brokers_run_side_by_side(running: PrivateBroker, new_private_broker: MakeBroker) -> None:
+    other = new_private_broker(cluster_name="beta")
+    first, second = running.wait_ready(), other.start()
     assert not set(asdict(first.ports).values()) & set(asdict(second.ports).values())
     publish(first.amqp_url, "here", "one")
     with Management.of(first) as management:
@@ -139,79 +151,65 @@ def test_two_brokers_run_side_by_side(new_private_broker: MakeBroker) -> None:
     with Management.of(second) as management:
         assert management.cluster_name() == "beta"
         assert management.queues() == []
-    one.stop()
-    assert two.status().ready
+    other.stop()
+    assert running.status().ready
 
 
-def test_a_second_start_is_refused(private_node: PrivateBroker) -> None:
+def test_a_second_start_is_refused(running: PrivateBroker) -> None:
     with pytest.raises(Conflict, match="already running"):
-        private_broker(private_node.folder).start()
-    assert private_node.status().ready
+        private_broker(running.folder).start()
+    assert running.status().ready
 
 
-def test_of_two_starts_at_once_one_wins(new_private_broker: MakeBroker) -> None:
-    broker = new_private_broker()
+def test_of_two_starts_at_once_one_wins(killed: PrivateBroker) -> None:
     results: list[object] = []
 
     def start() -> None:
         try:
-            results.append(private_broker(broker.folder).start())
+            results.append(private_broker(killed.folder).start())
         except DistrenError as error:
             results.append(type(error))
 
-    broker.folder.mkdir()
-    credentials.write(broker.folder, new_credentials(broker))
     threads = [Thread(target=start) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert results.count(Conflict) == 1
-    assert broker.status().ready
+    assert killed.status().ready
 
 
-def new_credentials(broker: PrivateBroker) -> credentials.Credentials:
-    kind: credentials.Kind = "container" if broker.status().kind == "container" else "node"
-    with ExitStack() as claims:
-        return credentials.generate(kind, ports.pick(claims))
-
-
-def test_a_port_that_is_taken_meanwhile_gives_one_line(new_private_broker: MakeBroker) -> None:
-    broker = new_private_broker()
-    known = broker.start()
-    broker.kill()
+def test_a_port_that_is_taken_meanwhile_gives_one_line(killed: PrivateBroker) -> None:
+    known = credentials.read(killed.folder)
+    assert known is not None
     with socket.create_server(("127.0.0.1", known.ports.management), reuse_port=False):
         with pytest.raises(Conflict, match=rf"port {known.ports.management} \(management\)") as caught:
-            broker.start()
+            killed.start()
         assert "\n" not in str(caught.value)
-    assert broker.start() == known
+    assert killed.start() == known
 
 
-def test_the_rest_of_a_start_that_failed_is_cleared_away(new_private_broker: MakeBroker) -> None:
-    broker = new_private_broker()
-    broker.start()
-    broker.kill()
-    (broker.folder / "made").unlink()  # as if it had been killed before it was ready
-    known = broker.start()
-    readiness.log_in(known.amqp_url)
+def test_the_rest_of_a_start_that_failed_is_cleared_away(killed: PrivateBroker) -> None:
+    publish(killed.start().amqp_url, "rest", "one")
+    killed.kill()
+    (killed.folder / "made").unlink()  # as if it had been killed before it was ready
+    with Management.of(killed.start()) as management:
+        assert management.queues() == []
 
 
-def test_a_broker_in_the_foreground_ends_with_its_process(new_private_broker: MakeBroker) -> None:
-    broker = new_private_broker()
-    broker.start()  # settles the kind, so that the other process finds it
-    broker.stop()
+def test_a_broker_in_the_foreground_ends_with_its_process(killed: PrivateBroker) -> None:
     code = (
         "import sys, pathlib; from distren.broker.choose import private_broker as make\n"
         "make(pathlib.Path(sys.argv[1])).start(foreground=True); print('up', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(broker.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(killed.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "up\n"
-        assert broker.status().ready
+        assert killed.status().ready
         other.kill()
-    wait_until(lambda: not broker.status().running, "the broker outlived the process that it belongs to")
+    wait_for(lambda: not killed.status().running)
 
 
 def test_it_listens_on_loopback_only_and_leaves_nothing_behind(private_node: PrivateBroker, broker_kind: Kind) -> None:
@@ -225,11 +223,12 @@ def test_it_listens_on_loopback_only_and_leaves_nothing_behind(private_node: Pri
     if broker_kind == "local":
         leader = private_node.status().pid
         assert leader is not None
-        session = session_of(leader)
-        of_session = {each.laddr.port for each in listening if each.pid in session}
+        session = [psutil.Process(each) for each in session_of(leader)]
+        of_session = {each.laddr.port for each in listening if each.pid in {one.pid for one in session}}
         assert of_session == numbers
         private_node.stop()
-        assert [each for each in session_of(leader) if psutil.Process(each).status() != psutil.STATUS_ZOMBIE] == []
+        wait_for(lambda: all(has_ended(process) for process in session))
+        assert all(has_ended(psutil.Process(each)) for each in session_of(leader))
     else:
         private_node.stop()
     assert not readiness.greets("127.0.0.1", known.ports.amqp)
@@ -246,8 +245,8 @@ def session_of(leader: int) -> list[int]:
     return found
 
 
-def test_all_plugins_that_the_farm_needs_are_on(private_node: PrivateBroker) -> None:
-    known = private_node.wait_ready()
+def test_all_plugins_that_the_farm_needs_are_on(running: PrivateBroker) -> None:
+    known = running.wait_ready()
     with Management.of(known) as management:
         assert management.request("GET", "shovels") == []
         assert management.request("GET", "federation-links") == []
@@ -255,12 +254,9 @@ def test_all_plugins_that_the_farm_needs_are_on(private_node: PrivateBroker) -> 
     assert "rabbitmq_build_info" in metrics.text
 
 
-def test_waiting_for_a_broker_that_ended_ends(new_private_broker: MakeBroker) -> None:
-    broker = new_private_broker()
-    broker.start()
-    broker.kill()
+def test_waiting_for_a_broker_that_ended_ends(killed: PrivateBroker) -> None:
     with pytest.raises(BrokerUnavailable, match="ended before it was ready"):
-        broker.wait_ready()
+        killed.wait_ready()
 
 
 def test_a_program_that_is_no_rabbitmq_gives_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
