@@ -162,7 +162,6 @@ class Acting:
         if self._state.steady() >= self._again_at:
             again, self._aside = self._aside, []
         replied = self._replies.settle()
-        self._answers.turn()
         for delivery in (*again, *deliveries):
             try:
                 message = decode(delivery.body)
@@ -170,6 +169,7 @@ class Acting:
                 self._unreadable(delivery, error)
                 continue
             self._sort(delivery, message, batch)
+        self._answers.turn()  # a part of a long change, after those who wait for an answer
         if self._federation is not None:
             self._federation.turn()
         if self._errands is not None:

@@ -19,11 +19,11 @@ from distren.storage import frames as frame_rows
 from distren.storage.dependencies import BROKEN
 from distren.wire.frames import Stop
 
-PART = 15_000
-"""frames of one part that are changed by a few statements: some 0.1 s"""
+PART = 5_000
+"""frames of one part that are changed by a few statements: some 0.1 s, where a job has very many"""
 _DEARER = 20
 """times that a frame takes of it that is looked at by itself, since others may need it"""
-_PAGE = 20_000
+_PAGE = 5_000
 """frames needed by those of one part that is settled"""
 _OPEN = frozenset(FrameState) - FRAME_ENDED
 
