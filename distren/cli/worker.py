@@ -12,6 +12,7 @@ from distren.broker.locate import broker_url
 from distren.cli import errors, journal
 from distren.cli.context import Cli, farm_options, pass_cli, warn
 from distren.cli.worker_options import worker_options
+from distren.worker import keepers
 from distren.worker.agent import Worker
 
 
@@ -45,6 +46,7 @@ def worker(
         else:
             agent.give_back()
 
+    keepers.adopt_orphans()
     signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, lambda *_: agent.give_back())
     agent.run()

@@ -28,6 +28,8 @@ logging.getLogger("pika").addHandler(logging.NullHandler())
 
 LOG_PATIENCE = 15.0
 """seconds; a worker that has nothing to say says so after 5"""
+ASK_AGAIN = 15.0
+"""seconds without news after which is asked what they would have told: they may be lost"""
 PEER_PATIENCE = 45.0
 """seconds; the server that is here gives a peer 20"""
 News = JobNews | FrameNews | None

@@ -8,26 +8,22 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from distren import urls
 from distren.amqp.requests import Reply
-from distren.client import fetch
-from distren.client.connection import News, ServerConnection
+from distren.client import fetch, handing, watch
+from distren.client.connection import ServerConnection
 from distren.client.logs import Follower, LogPiece
 from distren.client.plan import ENCODE
 from distren.domain import frameset
 from distren.domain.frameset import FrameSet
 from distren.domain.states import FrameState, JobState
 from distren.errors import (
-    BrokerUnavailable,
     Conflict,
-    DecodeError,
     FrameRangeError,
     JobFailed,
     JobMoved,
-    NoAnswer,
     NotFound,
 )
 from distren.urls import Url
@@ -40,7 +36,6 @@ from distren.wire.jobs import (
     FileInfo,
     Files,
     FrameInfo,
-    FrameNews,
     Frames,
     JobInfo,
     ListAttempts,
@@ -49,21 +44,14 @@ from distren.wire.jobs import (
     ShowJob,
     ShownJob,
 )
-from distren.wire.moves import Move, Moved, Moving
+from distren.wire.moves import Move, Moving
 
 if TYPE_CHECKING:
     from distren.client.results import Results
 
 log = logging.getLogger(__name__)
 
-ASK_AGAIN = 15.0
-"""seconds without news after which the state is asked for: news may be lost"""
-RENEW_AFTER = 30.0
-"""seconds after which a peer is asked to go on sending news"""
-_MOVE_LOOK = 0.5
-"""seconds between two questions how far a job is that is handed over"""
 _MOST_MOVES = 8
-_ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 _PAGE = 10_000
 Way = Callable[[str], "tuple[ServerConnection, Results]"]
 Asked = TypeVar("Asked")
@@ -179,26 +167,10 @@ class Job:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
-                yield from self._watch_here(deadline, on_frames)
+                yield from watch.until_ended(self._connection, self.id, deadline, on_frames)
                 return
             except JobMoved as moved:
                 self._follow(moved.server, moved.job)
-
-    def _watch_here(
-        self, deadline: float | None, on_frames: Callable[[list[FrameInfo]], None] | None
-    ) -> Iterator[JobInfo]:
-        with self._connection.listening(self.id, frames=on_frames is not None) as news:
-            info = self._connection.look(self.id, frames=on_frames is not None)
-            renewed = time.monotonic()
-            yield info
-            while info.state not in _ENDED:
-                if self._connection.peer is not None and time.monotonic() - renewed > RENEW_AFTER:
-                    renewed = time.monotonic()
-                    news.put(None)
-                changed = self._next(info, news, deadline, on_frames)
-                if changed is not None:
-                    info = changed
-                    yield info
 
     def wait(self, timeout: float | None = None, on_news: Callable[[JobInfo], None] | None = None) -> JobInfo:
         """Wait until every frame is done. Raises JobFailed where some never will be, NoAnswer after `timeout` s."""
@@ -225,42 +197,6 @@ class Job:
                 f"job {self.id} is {info.state} with {done} of {total} frames done: wait for it with "
                 f"'distren watch {self.id}', or fetch what there is with --partial"
             )
-
-    def _next(
-        self,
-        info: JobInfo,
-        news: SimpleQueue[News],
-        deadline: float | None,
-        on_frames: Callable[[list[FrameInfo]], None] | None,
-    ) -> JobInfo | None:
-        """The job after the next news of it; None where the news was about something else."""
-        left = ASK_AGAIN if deadline is None else min(ASK_AGAIN, deadline - time.monotonic())
-        if left <= 0:
-            raise NoAnswer(f"job {self.id} is still {info.state}: it did not end in the time given")
-        try:
-            item = news.get(timeout=left)
-        except Empty:
-            item = None
-        if item is None:
-            return self._ask_patiently(frames=on_frames is not None)
-        if isinstance(item, FrameNews):
-            if on_frames is not None:
-                on_frames(item.frames)
-            return None
-        if item.state in _ENDED:
-            return self._ask_patiently(frames=False)
-        told = {"state": item.state, "counts": item.counts, "rate": item.rate, "error": item.error}
-        return info.model_copy(update=told)
-
-    def _ask_patiently(self, *, frames: bool) -> JobInfo | None:
-        """The job as it is now; None while the server or the broker is away."""
-        try:
-            return self._connection.look(self.id, frames=frames)
-        except (NoAnswer, BrokerUnavailable) as error:
-            if self._connection.ended:
-                raise
-            log.warning("no answer, waiting until the server is back: %s", error)
-            return None
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -293,28 +229,20 @@ class Job:
         """Hand the job over to a peer of its server: it renders what is not done, and bundles. Waits until it is there.
 
         What is done goes along; frames that are being rendered are rendered there. From then on this object, and every
-        reference to the old place, mean the job at its new place. `on_progress` is told every half second how far it
-        is. Raises Conflict for a job that has ended, that needs frames of other jobs or is needed by others, what the
-        peer refuses it with (then it goes on where it was), and NoAnswer after `timeout` seconds: it is on its way
-        then, and `Job.resume` keeps it.
+        reference to the old place, mean the job at its new place. `on_progress` is told how far it is. Raises Conflict
+        for a job that has ended, that needs frames of other jobs or is needed by others, what the peer refuses it with
+        (then it goes on where it was), and NoAnswer after `timeout` seconds: it is on its way then, and `Job.resume`
+        keeps it.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         self.info()  # wherever it is now
-        message = Move(job=self.id, server=urls.server_name(server), key=secrets.token_hex(16))
+        name, key = urls.server_name(server), secrets.token_hex(16)
         while True:
-            reply = self._connection.ask(message.model_copy(update={"job": self.id}), Message)
-            if isinstance(reply, Moved):
-                self._follow(reply.server, reply.job)
-                if self.server == message.server:
-                    return
-            elif not isinstance(reply, Moving):
-                raise DecodeError(f"the server answered {message.type} with {reply.type}")
-            elif deadline is not None and time.monotonic() > deadline:
-                raise NoAnswer(f"job {self.id} is still on its way to '{message.server}'")
-            else:
-                if on_progress is not None:
-                    on_progress(reply)
-                time.sleep(_MOVE_LOOK)
+            message = Move(job=self.id, server=name, key=key)
+            moved = handing.hand_over(self._connection, message, deadline, on_progress)
+            self._follow(moved.server, moved.job)
+            if self.server == name:
+                return
 
     def delete(self, *, force: bool = False) -> JobInfo:
         """Delete the job with all that it has; with `force` even if it has not ended. Raises Conflict otherwise.

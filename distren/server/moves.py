@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -48,6 +48,8 @@ _SILENCE = 120.0
 """seconds without a byte after which a transfer is broken off; what has arrived by then, the peer keeps"""
 _TRY_AGAIN = 5.0
 """seconds before a transfer that broke off goes on"""
+_TELL_EVERY = 0.5
+"""seconds between two news of how far a job is"""
 _KEEPING = ("cancel", "resume", "delete")
 """changes of a job that keep it here, as long as the peer has not been told to take it"""
 
@@ -59,6 +61,7 @@ class _Journey:
     key: str
     sent: int = 0
     missing: int = 0
+    told: float = 0.0
     outcome: TakeOver | DistrenError | None = None
 
 
@@ -71,6 +74,8 @@ class Moves:
         self._journeys: dict[int, _Journey] = {}
         self._not_before: dict[int, float] = {}
         self._ended: deque[int] = deque()
+        self._got_on: deque[int] = deque()
+        self._said: dict[int, str] = {}
         self._taken: list[int] = []
         self._stale = False
         with state.engine.begin() as connection:
@@ -179,6 +184,7 @@ class Moves:
             members = {member.name for member in self._federation.members()}
             lonely = rows.without_peer(connection, members)
             changed += [self._stay(connection, one, NotFound(f"'{one.peer}' is no peer any more")) for one in lonely]
+        changed += self._news(connection, tick=tick)
         self._taken = list(self._ended)
         for job in self._taken:
             changed += self._arrived(connection, job)
@@ -196,6 +202,15 @@ class Moves:
             self._ended.popleft()
             self._journeys.pop(job, None)
         self._taken = []
+
+    def _news(self, connection: Connection, *, tick: bool) -> list[Changed]:
+        """The jobs that have got on, or that something else keeps now: their listeners ask how it goes."""
+        jobs = {self._got_on.popleft() for _ in range(len(self._got_on))}
+        if tick:
+            said = {job: self.why(job) for job in self._under_way}
+            jobs |= {job for job, why in said.items() if why != self._said.get(job)}
+            self._said = said
+        return [Changed(jobs=[found]) for job in jobs if (found := job_rows.by_id(connection, job)) is not None]
 
     def _carry(self, connection: Connection, move: MoveRecord) -> None:
         job = job_rows.by_id(connection, move.job)
@@ -227,9 +242,11 @@ class Moves:
         log.warning("a job is not moved: %s", error, extra={"job": move.job, "peer": move.peer})
         rows.change(connection, move.job, MoveState.REFUSED, error=type(error).__name__, reason=str(error)[:2_000])
         lifecycle = Lifecycle(connection, self._state.now())
-        if not move.paused and lifecycle.job(move.job).state is JobState.PAUSED:
+        job = lifecycle.job(move.job)
+        if not move.paused and job.state is JobState.PAUSED:
             lifecycle.resume(move.job)
-        return lifecycle.save()
+        changed = lifecycle.save()
+        return changed if changed.jobs else replace(changed, jobs=[job])  # who moves it waits for news of it
 
     # -- in threads of their own -------------------------------------------------------------------------------------
 
@@ -245,12 +262,21 @@ class Moves:
             log.exception("a job could not be brought to a peer", extra={"job": job.id})
             journey.outcome = DistrenError(f"it could not be brought to '{member.name}': {type(error).__name__}")
         self._ended.append(job.id)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have the server take a turn."""
         self._note(Changed())
         self._federation.wake()
 
     def _bring(self, member: Member, job: Job, move: MoveRecord, journey: _Journey) -> TakeOver:
         def count(sent: int, missing: int) -> None:
             journey.sent, journey.missing = sent, missing
+            now = time.monotonic()
+            if now - journey.told >= _TELL_EVERY:
+                journey.told = now
+                self._got_on.append(job.id)
+                self._wake()
 
         store = self._state.store
         inputs = read_manifest(intake.read_blob(store, job.manifest, "the manifest", LARGEST_MESSAGE))

@@ -22,7 +22,7 @@ class Move(Message, type="job.move"):
 
 
 class Moving(Message, type="job.moving"):
-    """Server → client: the job is on its way; ask again. Bytes; `waits` says what keeps it, if anything does."""
+    """Server → client: the job is on its way; ask again when there is news of it. Bytes; `waits` says what keeps it."""
 
     sent: Count
     missing: Count

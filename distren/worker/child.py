@@ -56,6 +56,8 @@ class Child:
         self.pid, self._output, self.output = pid, output, output.fileno()
         self.life = os.pidfd_open(pid)
         """a descriptor that is readable once the program has ended"""
+        self.keeper = keeper.fileno()
+        """a descriptor that is readable once nobody keeps it any more"""
         self._inside = None if init is None else os.pidfd_open(init)
 
     def members(self) -> list[int]:
@@ -107,6 +109,7 @@ class Child:
         except KeeperGone:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.life, signal.SIGKILL)
+            keepers.end_orphans()
             return Ended(status=-signal.SIGKILL)
         finally:
             os.close(self.life)

@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Any
 
 _LENGTH = struct.Struct(">I")
-_PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER = 36
 """linux/prctl.h"""
 _MOST_DESCRIPTORS = 4
 _OUT_OF_THE_WAY = 10
@@ -35,7 +35,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # whoever stops a service means the worker, and with it goes this; to ignore it would be handed on to programs
         signal.signal(number, lambda *_: None)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1)
     line = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY))
     os.close(0)
     pid = 0
@@ -104,13 +104,19 @@ def below(pid: int) -> Iterator[int]:
     """The processes that descend from `pid`."""
     found = [pid]
     while found:
-        parent = found.pop()
-        with suppress(OSError):  # it has ended meanwhile
-            for thread in os.listdir(f"/proc/{parent}/task"):  # noqa: PTH208  pathlib takes long to import
-                with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as children:  # noqa: PTH123
-                    below_it = [int(child) for child in children.read().split()]
-                yield from below_it
-                found += below_it
+        below_it = children(found.pop())
+        yield from below_it
+        found += below_it
+
+
+def children(pid: int) -> list[int]:
+    """The processes of which `pid` is the parent; none where it has ended."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  pathlib takes long to import
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:  # noqa: PTH123
+                found += [int(child) for child in file.read().split()]
+    return found
 
 
 # -- the line, on both sides -------------------------------------------------------------------------------------------

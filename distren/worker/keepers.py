@@ -2,20 +2,30 @@
 
 One keeper has one program at a time, so that it knows of everything below it whose it is. It is lent for the program's
 life, and waits for the next one then: there are as many as there were ever programs at once.
+
+Where somebody kills a keeper alone, the worker inherits what descended from it, and ends that (`adopt_orphans`).
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from distren.worker import keeper
 
 _idle: list[Keeper] = []
+_ours: set[int] = set()
+"""the numbers of all keepers"""
+_starting = threading.Lock()
 
 
 class KeeperGone(OSError):
@@ -27,7 +37,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self._line, there = socket.socketpair()
-        with there:
+        with there, _starting:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", keeper.__file__],
                 cwd="/",
@@ -37,10 +47,15 @@ class Keeper:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            _ours.add(self._process.pid)
 
     @property
     def is_there(self) -> bool:
         return self._process.poll() is None
+
+    def fileno(self) -> int:
+        """A descriptor that is readable between questions only once the keeper is gone."""
+        return self._line.fileno()
 
     def start(
         self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, descriptors: Sequence[int]
@@ -69,9 +84,12 @@ class Keeper:
         try:
             keeper.send(self._line, message, descriptors)
             answer = keeper.receive(self._line)
-        except OSError as error:
-            raise KeeperGone(f"the process that starts programs is gone: {error}") from error
+        except OSError:
+            answer = None
         if answer is None:
+            self._process.kill()
+            self._process.wait()  # only then what it leaves behind is ours
+            _ours.discard(self._process.pid)
             raise KeeperGone("the process that starts programs is gone")
         return answer[0]
 
@@ -86,3 +104,31 @@ def take() -> Keeper:
         if found.is_there:
             return found
     return Keeper()
+
+
+def adopt_orphans() -> None:
+    """From now on this process inherits what descends from a keeper that somebody kills; for a worker's own process."""
+    ctypes.CDLL(None, use_errno=True).prctl(keeper.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_orphans() -> None:
+    """Kill what this process has inherited from keepers that are gone, and wait until nothing of it is left.
+
+    That is in sessions of its own, as keepers start it, which nothing leaves for ours.
+    """
+    with _starting:  # or a keeper that starts now could be taken for an orphan
+        while orphans := [pid for pid in keeper.children(os.getpid()) if pid not in _ours and _is_elsewhere(pid)]:
+            for orphan in orphans:
+                for pid in (orphan, *keeper.below(orphan)):
+                    with suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+                with suppress(ChildProcessError):
+                    os.waitpid(orphan, 0)
+
+
+def _is_elsewhere(pid: int) -> bool:
+    """Whether a process is in another session than ours."""
+    try:
+        return os.getsid(pid) != os.getsid(0)
+    except ProcessLookupError:
+        return False

@@ -205,15 +205,14 @@ class Watch:
         os.set_blocking(self._pipe, False)
 
     def follow(self, stop: threading.Event, *, until: int | None = None) -> bool:
-        """Wait until the child has ended, of itself or because of a limit or `stop`.
+        """Wait until the child has ended, of itself or because of a limit or `stop`, or until its keeper has.
 
-        True where it has not, and the descriptor `until` can be read from instead.
+        True where neither has, and the descriptor `until` can be read from instead.
         """
         poll = select.poll()
-        poll.register(self._child.life, select.POLLIN)
-        poll.register(self._pipe, select.POLLIN)
-        if until is not None:
-            poll.register(until, select.POLLIN)
+        ends = {self._child.life, self._child.keeper}
+        for one in (*ends, self._pipe, *(() if until is None else (until,))):
+            poll.register(one, select.POLLIN)
         wakes = isinstance(stop, Stop)
         if isinstance(stop, Stop):
             poll.register(stop, select.POLLIN)
@@ -227,7 +226,7 @@ class Watch:
             ready = {number for number, _ in poll.poll(self._wait(wakes or self.stopped))}
             if self._pipe in ready and not self._read():
                 poll.unregister(self._pipe)
-            if self._child.life in ready:
+            if ends & ready:
                 return False
             if until in ready and self._kill_at is None:
                 return True

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,22 @@ from sites import Site, Two, associate, site
 from waiting import PATIENCE, wait_for
 
 from distren.broker.management import Management
+from distren.client import handing
 from distren.domain import frameset
 from distren.domain.needs import Needs
 from distren.errors import Conflict, JobFileError, NotFound
 from distren.federation import health
 from distren.wire.jobs import FrameInfo, JobInfo
 
-pytestmark = pytest.mark.usefixtures("soon")
+pytestmark = pytest.mark.usefixtures("soon", "news_alone")
+
+
+@pytest.fixture(scope="module")
+def news_alone() -> Iterator[None]:
+    """Who moves a job learns of it by news, and does not ask of itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handing, "ASK_AGAIN", 3_600.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +234,13 @@ def test_what_the_peer_refuses_goes_on_at_home(two: Two) -> None:
     moved = [move(alpha, submit(alpha, "1"), beta) for _ in range(8)]
     job = submit(alpha, "1-2")
     with alpha.farm() as farm:
-        with pytest.raises(Conflict, match=f"'{beta.name}' refuses job {job}: .*takes no more than 8 from a peer"):
-            farm.job(job).move(beta.name)
+        refusal = f"'{beta.name}' refuses job {job}: .*takes no more than 8 from a peer"
+        farm.job(job).pause()
+        with pytest.raises(Conflict, match=refusal):
+            farm.job(job).move(beta.name, timeout=PATIENCE)
+        assert farm.job(job).resume().state == "active"
+        with pytest.raises(Conflict, match=refusal):
+            farm.job(job).move(beta.name, timeout=PATIENCE)
         assert farm.job(job).info().state == "active"
         with Hands(alpha):
             wait_for(lambda: farm.job(job).info().state == "done")
@@ -252,9 +267,17 @@ def test_a_job_on_its_way_to_a_peer_that_is_down_waits_and_can_be_kept(
         assert farm.job(kept).resume().state == "active"
         with Hands(alpha):
             wait_for(lambda: farm.job(kept).info().state == "done")
-        monkeypatch.setattr(health, "DOWN_AFTER", 30.0)
-        beta.start()
-        wait_for(lambda: farm.job(gone).server == beta.name or farm.job(gone).info().job != gone)
+        waits = list[str]()
+        moving = farm.job(gone)
+        with ThreadPoolExecutor(1) as thread:
+            moved = thread.submit(
+                moving.move, beta.name, timeout=PATIENCE, on_progress=lambda one: waits.append(one.waits)
+            )
+            wait_for(lambda: f"'{beta.name}' is down" in "".join(waits))
+            monkeypatch.setattr(health, "DOWN_AFTER", 30.0)
+            beta.start()
+            moved.result(PATIENCE)
+        assert moving.server == beta.name
         with Hands(beta) as theirs:
             wait_for(lambda: farm.job(gone).info().state == "done")
             assert theirs.done == Counter([1, 2])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,21 @@ from distren.worker.process import Outcome, Stop
 from distren.worker.sandbox import Mode, Sandbox, View
 
 OPEN = Sandbox(mode=Mode.BARE)
+WORKER = """
+from pathlib import Path
+from distren.renderers.protocol import Command
+from distren.worker import keepers, process
+from distren.worker.limits import Limits
+from distren.worker.sandbox import Mode, Sandbox, View
+
+keepers.adopt_orphans()
+here = Path.cwd()
+outcome = process.run(
+    Command(argv=("/bin/sh", "program.sh")), sandbox=Sandbox(mode=Mode.BARE), view=View(folder=here, temporary=here),
+    read_line=lambda _: None, on_progress=lambda _: None, limits=Limits(time=60), stop=process.Stop(),
+)
+print(outcome.trouble.text)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +95,20 @@ def test_the_attempt_of_a_keeper_that_is_killed_fails_and_the_next_has_another(t
     assert outcome.trouble is not None
     assert "SIGKILL" in outcome.trouble.text
     assert run(tmp_path, "echo $PPID").log != outcome.log
+
+
+def test_nothing_is_left_of_a_program_whose_keeper_is_killed(tmp_path: Path) -> None:
+    """Neither what has a session of its own and a parent no more, nor the program, which would have gone on."""
+    (tmp_path / "program.sh").write_text(
+        "(setsid sh -c 'echo $$ >far; sleep 300') & sleep 300 & echo $! >near; echo $$ >own\n"
+        "while [ ! -s far ]; do sleep 0.01; done; kill -KILL $PPID; while :; do sleep 1; done\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", WORKER], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "SIGKILL" in ran.stdout, ran.stderr
+    for name in ("far", "near", "own"):
+        assert not psutil.pid_exists(int((tmp_path / name).read_text()))
 
 
 def test_a_keeper_that_was_killed_while_it_waited_is_not_used(tmp_path: Path) -> None:
