@@ -18,7 +18,7 @@ from waiting import has_ended, wait_for
 
 from distren import Farm
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 WORKER = ("--slots", "2", "--name", "render-1", "--renderers", "povray")
 UP_WITHIN = 120.0
