@@ -29,7 +29,7 @@ class Management:
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
-        import httpx  # a quarter of what it takes to start a command, and few need it
+        import httpx  # 0.1 s of processor time, for a worker and most commands in vain
 
         self.url = url.rstrip("/")
         self._user = user

@@ -227,7 +227,7 @@ def test_several_fetches_on_one_host_share_one_transfer(
     counted: list[int] = []
     with ThreadPoolExecutor(4) as executor:
         paths = list(
-            executor.map(lambda worker: worker.receiver.fetch(blob, on_bytes=counted.append, timeout=20), workers)
+            executor.map(lambda worker: worker.receiver.fetch(blob, on_bytes=counted.append, timeout=60), workers)
         )
     assert len(set(paths)) == 1
     assert paths[0].read_bytes() == MANY

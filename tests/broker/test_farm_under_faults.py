@@ -42,7 +42,7 @@ def test_a_broker_that_lost_its_data_gets_all_waiting_frames_again_at_once(
     management.create_vhost(vhost)
     began = time.monotonic()
     again = player.next_frame()
-    assert time.monotonic() - began < 20, "the broker got its frames again late"
+    assert time.monotonic() - began < 40, "the broker got its frames again late"
     assert again[1].issue == 2
     for delivery, render in [*held, again]:
         player.finish(delivery, render)

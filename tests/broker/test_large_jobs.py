@@ -12,8 +12,8 @@ from players import Player, RunningServer
 from distren.errors import Conflict
 from distren.wire import jobs
 
-LARGE = 600_000
-"""frames: ten parts when they are written, forty when they are changed"""
+LARGE = 300_000
+"""frames: five parts when they are written, twenty when they are changed"""
 
 
 def test_others_are_answered_while_a_large_job_is_written_and_changed(player: Player, server: RunningServer) -> None:
@@ -44,7 +44,7 @@ def test_others_are_answered_while_a_large_job_is_written_and_changed(player: Pl
 
 
 def test_changes_of_a_job_follow_one_another(player: Player, server: RunningServer) -> None:
-    job = player.submit("1-200000").job
+    job = player.submit("1-60000").job
 
     def change(one: Player, action: Literal["cancel", "retry"]) -> None:
         with suppress(Conflict):  # a retry that comes first finds nothing to do
@@ -54,4 +54,4 @@ def test_changes_of_a_job_follow_one_another(player: Player, server: RunningServ
         for asked in [at_once.submit(change, player, "cancel"), at_once.submit(change, other, "retry")]:
             asked.result()
     counts = {state: count for state, count in player.show(job).counts.items() if count}
-    assert counts in ({"cancelled": 200_000}, {"ready": 200_000})
+    assert counts in ({"cancelled": 60_000}, {"ready": 60_000})

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from line import Line
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 from distren.amqp.link import Consumer, Delivery, Link
 from distren.amqp.publisher import LARGEST, Outgoing
@@ -163,7 +163,7 @@ def test_a_message_that_no_broker_takes_is_refused_and_others_go_on(new_link: Ca
 def test_a_published_message_is_confirmed_and_arrives(new_link: Callable[..., Link]) -> None:
     link = new_link()
     message = Outgoing(exchange="", key="work", body=b"x", reply_to="r", correlation_id="c", type="t")
-    link.publish_all([message], timeout=10)
+    link.publish_all([message], timeout=PATIENCE)
     inbox = Inbox(link)
     inbox.wait(1)
     got = inbox.got[0]
@@ -180,23 +180,23 @@ def test_a_published_message_is_confirmed_and_arrives(new_link: Callable[..., Li
 def test_a_message_that_no_queue_takes_is_not_found(new_link: Callable[..., Link]) -> None:
     link = new_link()
     with pytest.raises(NotFound, match="nowhere"):
-        link.publish_all([to("work"), to("nowhere")], timeout=10)
+        link.publish_all([to("work"), to("nowhere")], timeout=PATIENCE)
     with pytest.raises(NotFound):
-        link.publish_all([to("nowhere", persistent=False)], timeout=10)
+        link.publish_all([to("nowhere", persistent=False)], timeout=PATIENCE)
 
 
 def test_an_exchange_that_does_not_exist_does_not_end_the_link(new_link: Callable[..., Link]) -> None:
     link = new_link()
     link.publish(Outgoing(exchange="missing", key="x", body=b"", persistent=False))
     wait_for(lambda: link.session == 2)
-    link.publish_all([to("work")], timeout=10)
+    link.publish_all([to("work")], timeout=PATIENCE)
 
 
 def test_large_and_empty_bodies_arrive_whole(new_link: Callable[..., Link]) -> None:
     link = new_link()
     bodies = [b"", os.urandom(1), os.urandom(2**20), os.urandom(5 * 2**20 + 3)]
     inbox = Inbox(link)
-    link.publish_all([to("work", body) for body in bodies], timeout=20)
+    link.publish_all([to("work", body) for body in bodies], timeout=PATIENCE)
     inbox.wait(4)
     assert inbox.bodies() == bodies
 
@@ -229,7 +229,7 @@ def test_an_error_in_a_callback_does_not_end_the_link(new_link: Callable[..., Li
 
     link.consume(Consumer(queue="work", tag="broken", on_delivery=broken, automatic=True))
     link.publish(to("work"), broken)
-    link.publish_all([to("work")], timeout=10)
+    link.publish_all([to("work")], timeout=PATIENCE)
     assert link.is_up
     assert link.session == 1
 
@@ -238,7 +238,7 @@ def test_a_closed_link_says_so_to_who_publishes(new_link: Callable[..., Link]) -
     link = new_link()
     link.close()
     with pytest.raises(BrokerUnavailable):
-        link.publish_all([to("work")], timeout=10)
+        link.publish_all([to("work")], timeout=PATIENCE)
     link.acknowledge(Delivery(body=b"", tag=1, session=1, queue="work"))
 
 
@@ -258,7 +258,7 @@ def test_closing_tells_who_waits_for_a_confirm(line: Line, new_link: Callable[..
 
 def test_what_is_not_acknowledged_is_limited_by_the_prefetch(new_link: Callable[..., Link]) -> None:
     link = new_link()
-    link.publish_all([to("work", b"%d" % n) for n in range(5)], timeout=10)
+    link.publish_all([to("work", b"%d" % n) for n in range(5)], timeout=PATIENCE)
     inbox = Inbox(link, prefetch=2)
     inbox.wait(2)
     link.acknowledge(inbox.got[0])
@@ -269,7 +269,7 @@ def test_what_is_not_acknowledged_is_limited_by_the_prefetch(new_link: Callable[
 def test_a_message_given_back_comes_again_and_a_buried_one_does_not(new_link: Callable[..., Link]) -> None:
     link = new_link()
     inbox = Inbox(link, prefetch=1)
-    link.publish_all([to("work", b"1"), to("work", b"2")], timeout=10)
+    link.publish_all([to("work", b"1"), to("work", b"2")], timeout=PATIENCE)
     inbox.wait(1)
     link.give_back(inbox.got[0])
     inbox.wait(2)
@@ -282,14 +282,14 @@ def test_a_message_given_back_comes_again_and_a_buried_one_does_not(new_link: Ca
 def test_cancel_keeps_what_is_not_acknowledged(new_link: Callable[..., Link]) -> None:
     link, other = new_link(), new_link()
     inbox = Inbox(link, prefetch=1)
-    link.publish_all([to("work", b"1"), to("work", b"2")], timeout=10)
+    link.publish_all([to("work", b"1"), to("work", b"2")], timeout=PATIENCE)
     inbox.wait(1)
     link.cancel(inbox.consumer.tag)
     taken = Inbox(other)
     taken.wait(1)
     assert taken.bodies() == [b"2"]
     link.acknowledge(inbox.got[0])
-    link.flush(10)
+    link.flush(PATIENCE)
     link.close()
     counted: list[int] = []
     other.count("work", counted.append)
@@ -301,7 +301,7 @@ def test_cancel_keeps_what_is_not_acknowledged(new_link: Callable[..., Link]) ->
 def test_several_consumers_begin_together_with_deliveries_waiting(new_link: Callable[..., Link], line: Line) -> None:
     queues = [Queue(name=f"q{n}") for n in range(10)]
     link = new_link(queues=queues)
-    link.publish_all([to(queue.name) for queue in queues for _ in range(20)], timeout=10)
+    link.publish_all([to(queue.name) for queue in queues for _ in range(20)], timeout=PATIENCE)
     busy = Link(line.url, name="busy", queues=queues)
     done: list[Delivery] = []
 
@@ -337,7 +337,7 @@ def test_a_cut_line_is_replaced_and_consumers_come_back(line: Line, new_link: Ca
     line.mend()
     wait_for(lambda: link.is_up)
     assert (link.session, len(ups), len(downs)) == (2, 2, 1)
-    link.publish_all([to("work", b"after"), Outgoing(exchange="shout", key="", body=b"heard")], timeout=20)
+    link.publish_all([to("work", b"after"), Outgoing(exchange="shout", key="", body=b"heard")], timeout=PATIENCE)
     inbox.wait(1)
     own.wait(1)
     assert (inbox.bodies(), own.bodies()) == ([b"after"], [b"heard"])
@@ -388,7 +388,7 @@ def test_a_transient_message_is_dropped_while_the_line_is_cut(line: Line, new_li
 
 def test_an_acknowledgement_of_an_old_session_is_ignored(line: Line, new_link: Callable[..., Link]) -> None:
     link = new_link(line.url)
-    link.publish_all([to("work", b"1"), to("work", b"2")], timeout=10)
+    link.publish_all([to("work", b"1"), to("work", b"2")], timeout=PATIENCE)
     inbox = Inbox(link, prefetch=1)
     inbox.wait(1)
     line.cut()
@@ -397,7 +397,7 @@ def test_an_acknowledgement_of_an_old_session_is_ignored(line: Line, new_link: C
     inbox.wait(2)
     assert inbox.got[1].body == b"1"
     link.acknowledge(inbox.got[0])
-    link.flush(10)
+    link.flush(PATIENCE)
     link.acknowledge(inbox.got[1])
     inbox.wait(3)
     assert inbox.bodies() == [b"1", b"1", b"2"]
@@ -423,7 +423,7 @@ def _takes(ghost: Link) -> bool:
     ghost.declare(OWN)
     counted: list[int] = []
     ghost.count("own", counted.append)
-    with suppress(AssertionError):
+    with suppress(pytest.fail.Exception):
         wait_for(lambda: bool(counted), 2)
     return bool(counted)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from brokers import Broker
 from sites import Site, associate, site
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 from distren import __version__
 from distren.broker.management import Management
@@ -42,7 +42,7 @@ def test_one_command_on_each_side_makes_two_peers(alpha: Site, beta: Site) -> No
     assert (seen.state, seen.role, seen.software, seen.reason) == ("up", "added", __version__, "")
     assert beta.peer(alpha.name).role == "accepted"
     wait_for(lambda: alpha.peer(beta.name).clock is not None)
-    assert abs(alpha.peer(beta.name).clock or 0.0) < 5.0
+    assert abs(alpha.peer(beta.name).clock or 0.0) < PATIENCE
     wait_for(lambda: not any(alpha.waiting(beta.name).values()) and not any(beta.waiting(alpha.name).values()))
 
 

@@ -1,4 +1,7 @@
-"""`farm`: a server called alpha and one worker with two slots, as processes, beside the tests' broker."""
+"""`farm`: a server called alpha and one worker with two slots, as processes, beside the tests' broker.
+
+The worker offers what the tests use: to ask a Blender and a Mitsuba takes longer than to start the rest.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def farm(farm_broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         made = processes.distren("db", "upgrade")
         assert made.code == 0, made.err
         processes.start("server", "--server", "alpha")
-        processes.start("worker", "--slots", "2", "--name", "render-1")
+        processes.start("worker", "--slots", "2", "--name", "render-1", "--renderers", "encode,merge,povray")
         processes.await_ready()
         yield processes
     finally:

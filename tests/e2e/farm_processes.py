@@ -19,7 +19,7 @@ from distren.client.farm import Farm
 from distren.errors import DistrenError
 
 READY_WITHIN = 60.0
-END_WITHIN = 20.0
+END_WITHIN = 60.0
 
 
 @dataclass

@@ -18,8 +18,9 @@ from waiting import has_ended, wait_for
 
 from distren import Farm
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+WORKER = ("--slots", "2", "--name", "render-1", "--renderers", "povray")
 UP_WITHIN = 120.0
 DOWN_WITHIN = 60.0
 SLOW = """
@@ -44,7 +45,7 @@ class Up:
         self.environment = environment
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                command_line("main", ["up", "--json", "--slots", "2", "--name", "render-1", *flags]),
+                command_line("main", ["up", "--json", *WORKER, *flags]),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -135,14 +136,7 @@ def test_a_farm_is_ready_with_one_command_and_down_ends_all_of_it(up: Up) -> Non
     assert up.distren("down").returncode == 4
 
 
-def test_nothing_survives_a_killed_up(up: Up) -> None:
-    up.ready()
-    tree = up.tree()
-    up.process.kill()
-    nothing_is_left(tree)
-
-
-def test_every_part_that_is_killed_comes_back_and_the_job_ends(up: Up, scene: Path) -> None:
+def test_every_part_that_is_killed_comes_back_and_nothing_survives_a_killed_up(up: Up, scene: Path) -> None:
     up.ready()
     with up.farm() as farm:
         job = farm.submit(scene, frames="1-24", width=160, height=120)
@@ -154,16 +148,21 @@ def test_every_part_that_is_killed_comes_back_and_the_job_ends(up: Up, scene: Pa
                 wait_for(lambda part=part: f"the {part_name(part)} runs again" in up.said(), UP_WITHIN)
         assert info.counts == {"done": 24}
     assert next(milestones, None) is None
+    tree = up.tree()
+    up.process.kill()
+    nothing_is_left(tree)
 
 
 def part_name(part: str) -> str:
     return {"distren.cli.worker": "worker", "distren.cli.server": "server"}.get(part, "broker")
 
 
-def test_the_first_interrupt_finishes_the_frames_in_hand(up: Up, scene: Path) -> None:
-    up.ready()
+def test_an_interrupted_farm_finishes_what_is_in_hand_and_goes_on_later_also_without_the_data_of_its_broker(
+    up: Up, scene: Path
+) -> None:
+    name = up.ready()["server"]
     with up.farm() as farm:
-        job = farm.submit(scene, frames="1-40", width=160, height=120)
+        job = farm.submit(scene, frames="1-12", width=160, height=120)
         for info in job.watch():
             if info.counts.get("rendering"):
                 break
@@ -175,14 +174,6 @@ def test_the_first_interrupt_finishes_the_frames_in_hand(up: Up, scene: Path) ->
     log = (up.data / "logs" / "worker.log").read_text()
     assert "finishing the frames in hand" in log
     assert "Traceback" not in log
-
-
-def test_a_farm_keeps_its_jobs_and_its_name_also_without_the_data_of_its_broker(up: Up, scene: Path) -> None:
-    name = up.ready()["server"]
-    with up.farm() as farm:
-        job = farm.submit(scene, frames="1-12", width=80, height=60)
-        wait_for(lambda: job.info().counts.get("done", 0) > 0, UP_WITHIN)
-        up.end()
     renamed = Up(up.data, "--server", "beta")
     assert renamed.process.wait(UP_WITHIN) == 8
     renamed.end()

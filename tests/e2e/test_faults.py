@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import brokers
 import numpy
 import OpenImageIO as oiio  # noqa: N813
 import pytest
 from farm_processes import FarmProcesses
 from waiting import wait_for
 
+from distren.broker.management import Management
 from distren.broker.private import PrivateBroker
 from distren.client.farm import Farm
 from distren.client.job import Job
@@ -24,16 +27,27 @@ SIZE = (160, 90)
 PATIENCE = 150.0
 
 
+@pytest.fixture(scope="module")
+def own_broker(broker_kind: brokers.Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A broker that a test may stop, and starts again."""
+    made = brokers.private(broker_kind, tmp_path_factory.mktemp("own") / "broker")
+    made.start()
+    yield made
+    made.erase()
+
+
 @pytest.fixture
-def own_farm(new_private_broker: Callable[..., PrivateBroker], tmp_path: Path) -> Iterator[OwnFarm]:
-    """A farm with a broker of its own, which a test may stop."""
-    broker = new_private_broker()
-    made = OwnFarm(broker, FarmProcesses(broker.start().amqp_url, tmp_path / "farm"))
+def own_farm(own_broker: PrivateBroker, tmp_path: Path) -> Iterator[OwnFarm]:
+    """A farm at that broker."""
+    known, vhost = own_broker.wait_ready(), secrets.token_hex(4)
+    with Management.of(known) as management:
+        management.create_vhost(vhost)
+    made = OwnFarm(own_broker, FarmProcesses(f"{known.amqp_url}{vhost}", tmp_path / "farm"))
     try:
         done = made.processes.distren("db", "upgrade")
         assert done.code == 0, done.err
         made.processes.start("server", "--server", "alpha")
-        made.processes.start("worker", "--slots", "2", "--name", "render-1", name="render-1")
+        made.start_worker("render-1")
         made.processes.await_ready()
         yield made
     finally:
@@ -43,6 +57,9 @@ def own_farm(new_private_broker: Callable[..., PrivateBroker], tmp_path: Path) -
 class OwnFarm:
     def __init__(self, broker: PrivateBroker, processes: FarmProcesses) -> None:
         self.broker, self.processes = broker, processes
+
+    def start_worker(self, name: str) -> None:
+        self.processes.start("worker", "--slots", "2", "--name", name, "--renderers", "povray", name=name)
 
     def render(self, folder: Path, disturb: Callable[[], None]) -> None:
         """Submit an animation, disturb the farm after its first frames, and fetch what comes of it."""
@@ -88,7 +105,7 @@ def assert_same(fetched: Path, expected: Path) -> None:
 
 
 def test_a_killed_worker_loses_no_frame(own_farm: OwnFarm, by_hand: Path, tmp_path: Path) -> None:
-    own_farm.processes.start("worker", "--slots", "2", "--name", "render-2", name="render-2")
+    own_farm.start_worker("render-2")
     own_farm.processes.await_ready(workers=2)
     own_farm.render(tmp_path / "out", lambda: _kill(own_farm.processes, "render-1"))
     assert_same(tmp_path / "out", by_hand)
@@ -140,7 +157,7 @@ def test_a_client_that_waits_outlives_a_restart_of_everything(own_farm: OwnFarm,
         own_farm.broker.stop()
         own_farm.broker.start()
         processes.start("server", "--server", "alpha")
-        processes.start("worker", "--slots", "2", "--name", "render-3", name="render-3")
+        own_farm.start_worker("render-3")
         waiting.join(PATIENCE)
         assert not waiting.is_alive()
         assert failed == []
