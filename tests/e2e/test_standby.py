@@ -18,7 +18,7 @@ from distren.storage import schema
 from distren.storage.engine import open_engine
 
 PATIENCE = 60.0
-TAKEN_OVER_WITHIN = 30.0
+TAKEN_OVER_WITHIN = 10.0
 FRAMES = 100
 
 
