@@ -7,8 +7,8 @@ nothing else, may write to one folder and to /tmp, and is no root; docs/explanat
 from __future__ import annotations
 
 import os
+import select
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from distren.errors import OutputError, SettingsError
+from distren.worker import keepers
 
 Wanted = Literal["auto", "on", "off"]
 TEMPORARY = Path("/tmp")
@@ -129,7 +130,8 @@ def find(wanted: Wanted, *, shared: Sequence[Path], folder: Path) -> Sandbox:
 
 def _try(sandbox: Sandbox, folder: Path) -> str | None:
     """Run a program that does nothing; None where that works, else one line on what is in the way."""
-    if shutil.which("bwrap") is None:
+    bubblewrap = shutil.which("bwrap")
+    if bubblewrap is None:
         return "bubblewrap is not installed (on Debian: apt install bubblewrap)"
     true = shutil.which("true", path=PATH)
     if true is None:
@@ -137,31 +139,32 @@ def _try(sandbox: Sandbox, folder: Path) -> str | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".sandbox-", dir=folder) as name:
-            return _ran(sandbox, true, Path(name))
+            return _ran(sandbox, bubblewrap, true, Path(name))
     except OSError as error:
         raise OutputError(f"{folder} can not be written to: {error.strerror}") from error
 
 
-def _ran(sandbox: Sandbox, true: str, folder: Path) -> str | None:
+def _ran(sandbox: Sandbox, bubblewrap: str, true: str, folder: Path) -> str | None:
     view = View(folder=folder / "output", temporary=folder / "tmp")
     view.folder.mkdir()
     view.temporary.mkdir()
-    with Path(os.devnull).open("r+b") as nothing:  # at its end at once: the gate is open, and nobody reads the status
-        number = nothing.fileno()
+    # Started by a keeper, which reaps what bubblewrap leaves behind. The null device is at its end at once: the gate is
+    # open, and nobody reads the status.
+    with Path(os.devnull).open("r+b") as nothing, tempfile.TemporaryFile(dir=folder) as output:
+        keeper = keepers.take()
+        command = [str(Path(bubblewrap).absolute()), *sandbox.command([true], view, status=3, gate=3)[1:]]
+        descriptors = (nothing.fileno(), output.fileno(), nothing.fileno())
+        life = os.pidfd_open(keeper.start(command, sandbox.environment(view), view.folder, descriptors))
         try:
-            ran = subprocess.run(
-                sandbox.command([true], view, status=number, gate=number),
-                pass_fds=(number,),
-                env=sandbox.environment(view),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_PROBE_WITHIN,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"bubblewrap did not start a program within {_PROBE_WITHIN:.0f} s"
-    said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
-    return None if ran.returncode == 0 else said[-1] if said else f"bubblewrap ended with status {ran.returncode}"
+            in_time, _, _ = select.select([life], [], [], _PROBE_WITHIN)
+        finally:
+            os.close(life)
+            ended = os.waitstatus_to_exitcode(keeper.end()["status"])
+        output.seek(0)
+        said = output.read().decode("utf-8", "replace").strip().splitlines()
+    if not in_time:
+        return f"bubblewrap did not start a program within {_PROBE_WITHIN:.0f} s"
+    return None if ended == 0 else said[-1] if said else f"bubblewrap ended with status {ended}"
 
 
 @cache

@@ -135,3 +135,14 @@ def test_a_keeper_goes_on_after_a_program_that_could_not_be_started(tmp_path: Pa
             stop=Stop(),
         )
     assert run(tmp_path, "echo $PPID").log == first
+
+
+def test_a_worker_that_tries_out_its_sandbox_is_left_with_no_dead_process(tmp_path: Path) -> None:
+    """It inherits what its programs leave behind, and bubblewrap leaves its own first process."""
+    script = (
+        "import sys, psutil; from pathlib import Path; from distren.worker import keepers, sandbox; "
+        "keepers.adopt_orphans(); found = sandbox.find('auto', shared=[], folder=Path(sys.argv[1])); "
+        "print(found.mode, [child.status() for child in psutil.Process().children() if child.status() == 'zombie'])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ran.stdout == "sandbox []\n"
