@@ -26,6 +26,8 @@ _idle: list[Keeper] = []
 _ours: set[int] = set()
 """the numbers of all keepers"""
 _starting = threading.Lock()
+_adopts = False
+"""whether this process is a worker, whose children in other sessions are keepers and what keepers have left behind"""
 
 
 class KeeperGone(OSError):
@@ -107,15 +109,23 @@ def take() -> Keeper:
 
 
 def adopt_orphans() -> None:
-    """From now on this process inherits what descends from a keeper that somebody kills; for a worker's own process."""
+    """From now on this process inherits what descends from a keeper that somebody kills; for a worker's own process.
+
+    It starts nothing else in sessions of their own.
+    """
+    global _adopts
+    _adopts = True
     ctypes.CDLL(None, use_errno=True).prctl(keeper.PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_orphans() -> None:
     """Kill what this process has inherited from keepers that are gone, and wait until nothing of it is left.
 
-    That is in sessions of its own, as keepers start it, which nothing leaves for ours.
+    That is in sessions of its own, as keepers start it, which nothing leaves for ours. A process that adopts nothing
+    has nothing to end, and may have children that are nobody's business.
     """
+    if not _adopts:
+        return
     with _starting:  # or a keeper that starts now could be taken for an orphan
         while orphans := [pid for pid in keeper.children(os.getpid()) if pid not in _ours and _is_elsewhere(pid)]:
             for orphan in orphans:

@@ -91,7 +91,10 @@ def test_a_program_gets_no_descriptors_and_no_signals_of_its_keeper(tmp_path: Pa
 
 def test_the_attempt_of_a_keeper_that_is_killed_fails_and_the_next_has_another(tmp_path: Path) -> None:
     script = "echo $PPID; while [ ! -e heard ]; do sleep 0.01; done; kill -KILL $PPID"
-    outcome = run(tmp_path, script, hear=(tmp_path / "heard").touch)
+    with subprocess.Popen(["/bin/sleep", "300"], start_new_session=True) as bystander:
+        outcome = run(tmp_path, script, hear=(tmp_path / "heard").touch)
+        assert bystander.poll() is None  # we are no worker, and have children of other kinds
+        bystander.kill()
     assert outcome.trouble is not None
     assert "SIGKILL" in outcome.trouble.text
     assert run(tmp_path, "echo $PPID").log != outcome.log
