@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -50,16 +51,20 @@ class Waterline:
         return self._term
 
     def note(self, job: int) -> None:
-        """A job is about to get this number."""
+        """A job is about to get this number; where that can not be noted, it must not."""
         if job <= self._job:
             return
-        self._job = job
         scratch = self._path.with_suffix(f".{os.getpid()}")
         try:
-            scratch.write_text(json.dumps({"term": self._term, "job": self._job}))
+            scratch.write_text(json.dumps({"term": self._term, "job": job}))
             scratch.replace(self._path)
         except OSError as error:
-            raise OutputError(f"{self._path} can not be written: {error.strerror}") from error
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise OutputError(
+                f"the server can not write {self._path}: {error.strerror}; nothing was changed, make room there"
+            ) from error
+        self._job = job
 
     def _read(self) -> dict[str, int]:
         try:

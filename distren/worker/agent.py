@@ -127,7 +127,7 @@ class Worker:
         settings = self._settings
         found = skills.find(self._adapters, settings, self._wanted_renderers)
         shared = tuple(settings.sandbox_shared)
-        self._sandbox = sandbox.find(settings.sandbox, shared=shared, folder=settings.cache / "attempts")
+        self._sandbox = sandbox.find(settings.sandbox, shared=shared, folder=settings.cache / "sandbox")
         if not self._sandbox.is_closed:
             log.warning(
                 "renders are not in a sandbox: they can read and write what this worker can (%s)", self._sandbox.why

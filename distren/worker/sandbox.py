@@ -10,7 +10,6 @@ import os
 import select
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -109,7 +108,9 @@ class Sandbox:
 
 
 def find(wanted: Wanted, *, shared: Sequence[Path], folder: Path) -> Sandbox:
-    """What programs can be started in on this machine, tried out with a folder in `folder`, which is made.
+    """What programs can be started in on this machine, tried out in `folder`, which is made and left there, empty.
+
+    Workers that share it may try at once.
 
     Raises SettingsError where a sandbox is `wanted` ("on") and can not be had, OutputError where `folder` can not be
     written to.
@@ -136,21 +137,22 @@ def _try(sandbox: Sandbox, folder: Path) -> str | None:
     true = shutil.which("true", path=PATH)
     if true is None:
         return "the program 'true' is missing"
+    view = View(folder=folder / "output", temporary=folder / "tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".sandbox-", dir=folder) as name:
-            return _ran(sandbox, bubblewrap, true, Path(name))
+        view.folder.mkdir(parents=True, exist_ok=True)
+        view.temporary.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} can not be written to: {error.strerror}") from error
+    try:
+        return _ran(sandbox, bubblewrap, true, view)
+    except OSError as error:
+        return f"no program can be started: {error}"
 
 
-def _ran(sandbox: Sandbox, bubblewrap: str, true: str, folder: Path) -> str | None:
-    view = View(folder=folder / "output", temporary=folder / "tmp")
-    view.folder.mkdir()
-    view.temporary.mkdir()
+def _ran(sandbox: Sandbox, bubblewrap: str, true: str, view: View) -> str | None:
     # Started by a keeper, which reaps what bubblewrap leaves behind. The null device is at its end at once: the gate is
     # open, and nobody reads the status.
-    with Path(os.devnull).open("r+b") as nothing, tempfile.TemporaryFile(dir=folder) as output:
+    with Path(os.devnull).open("r+b") as nothing, os.fdopen(os.memfd_create("bubblewrap"), "w+b") as output:
         keeper = keepers.take()
         command = [str(Path(bubblewrap).absolute()), *sandbox.command([true], view, status=3, gate=3)[1:]]
         descriptors = (nothing.fileno(), output.fileno(), nothing.fileno())

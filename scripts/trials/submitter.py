@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from distren.client.farm import Farm
-from distren.errors import BrokerUnavailable, DistrenError, NoAnswer, TransferError
+from distren.errors import BrokerUnavailable, DistrenError, NoAnswer, OutputError, TransferError
 
-PASSING = (BrokerUnavailable, NoAnswer, TransferError)
-"""what a client tries again after"""
+PASSING = (BrokerUnavailable, NoAnswer, TransferError, OutputError)
+"""what a client tries again after; the last one says that the server's disk is full"""
 _AGAIN_AFTER = 0.5
 """seconds"""
 

@@ -121,6 +121,22 @@ def test_a_full_disk_under_the_database_stops_no_answer_and_costs_no_attempt(
     player.link.close()
 
 
+def test_a_full_disk_beside_the_blobs_takes_no_job_until_there_is_room(server: RunningServer) -> None:
+    """The number of a job is noted there before anybody is told of it."""
+    player = player_of(server)
+    player.submit("1")
+    note = server.settings.blobs / "waterline"
+    note.unlink()
+    note.mkdir()
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"the server can not write .*waterline: .*; nothing was changed"):
+            player.submit("1-3")
+    assert [path.name for path in note.parent.glob("waterline*")] == ["waterline"]
+    note.rmdir()
+    assert player.submit("1-3").job == 2
+    player.link.close()
+
+
 def test_a_server_that_starts_on_a_full_disk_waits_for_room(
     vhost_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from worker_farm import Missing, Shell, WorkerFarm
 from distren.config import Settings
 from distren.errors import Conflict, RendererUnavailable
 from distren.wire.frames import Completed, Report, Started
+from distren.worker import keepers, scratch
 from distren.worker.agent import Worker
 
 
@@ -65,6 +66,24 @@ def test_a_second_worker_of_the_same_name_is_refused(farm: WorkerFarm, tmp_path:
 def test_a_name_that_was_not_asked_for_gives_way_to_another(farm: WorkerFarm, tmp_path: Path) -> None:
     first, second = farm.worker(), farm.worker()
     assert first.name != second.name
+
+
+def test_workers_that_start_at_once_do_not_disturb_each_other(
+    farm: WorkerFarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that starts removes what workers that were killed left behind: here, while the next tries its sandbox."""
+    take, cache = keepers.take, farm.folder / "worker"
+    cleaned = []
+
+    def others_start_now() -> keepers.Keeper:
+        scratch.clean(cache / "attempts", cache / "names")
+        cleaned.append(True)
+        return take()
+
+    farm.worker()
+    monkeypatch.setattr(keepers, "take", others_start_now)
+    farm.worker()
+    assert cleaned
 
 
 def test_a_worker_that_can_render_nothing_says_what_to_install(farm: WorkerFarm) -> None:

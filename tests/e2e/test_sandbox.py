@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import psutil
 import pytest
 from waiting import wait_for
 
-from distren.errors import SettingsError
+from distren.errors import OutputError, SettingsError
 from distren.renderers.povray import PovRay
 from distren.renderers.protocol import Command, Task
 from distren.worker import process, sandbox
@@ -153,7 +154,23 @@ def test_the_setting_decides(tmp_path: Path) -> None:
     assert not sandbox.find("off", shared=(), folder=tmp_path).is_closed
     with pytest.raises(SettingsError, match="no absolute path"):
         sandbox.find("auto", shared=(Path("opt"),), folder=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+
+
+def test_a_keeper_that_can_start_nothing_is_no_fault_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bubblewrap = tmp_path / "bwrap"
+    bubblewrap.write_text("no program")
+    bubblewrap.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert "no program can be started: " in sandbox.find("auto", shared=(), folder=tmp_path / "try").why
+
+
+def test_a_folder_that_can_not_be_written_to_ends_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(OutputError, match="cache/sandbox can not be written to: Not a directory"):
+        sandbox.find("auto", shared=(), folder=tmp_path / "cache" / "sandbox")
 
 
 WORKER = """
