@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
@@ -252,25 +253,23 @@ def test_it_listens_on_loopback_only_and_leaves_nothing_behind(private_node: Pri
     if broker_kind == "local":
         leader = private_node.status().pid
         assert leader is not None
-        session = [psutil.Process(each) for each in session_of(leader)]
+        session = session_of(leader)
         of_session = {each.laddr.port for each in listening if each.pid in {one.pid for one in session}}
         assert of_session == numbers
         private_node.stop()
         wait_for(lambda: all(has_ended(process) for process in session))
-        assert all(has_ended(psutil.Process(each)) for each in session_of(leader))
+        assert all(has_ended(process) for process in session_of(leader))
     else:
         private_node.stop()
     assert not readiness.greets("127.0.0.1", known.ports.amqp)
 
 
-def session_of(leader: int) -> list[int]:
+def session_of(leader: int) -> list[psutil.Process]:
     found = []
-    for pid in psutil.pids():
-        try:
-            if os.getsid(pid) == leader:
-                found.append(pid)
-        except ProcessLookupError:
-            continue
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getsid(process.pid) == leader:
+                found.append(process)
     return found
 
 

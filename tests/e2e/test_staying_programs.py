@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from blenders import Laid
-from waiting import wait_for
+from waiting import has_ended, wait_for
 
 from distren.domain.job import Blob
 from distren.renderers.protocol import Command, ExpectedFile, Progress, Trouble
@@ -109,13 +109,12 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 
 def programs() -> list[psutil.Process]:
     """The programs above that run now."""
-    found = psutil.Process().children(recursive=True)
-    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE and PROGRAM in _command(one)]
+    return [one for one in psutil.Process().children(recursive=True) if PROGRAM in _command(one)]
 
 
 def _command(process: psutil.Process) -> list[str]:
     try:
-        return [] if process.name() == "bwrap" else process.cmdline()
+        return [] if process.name() == "bwrap" or has_ended(process) else process.cmdline()
     except psutil.Error:
         return []
 
