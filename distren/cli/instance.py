@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -42,10 +42,12 @@ def end(data: Path, *, limit: float) -> int:
         if _lock(file):
             raise NotFound(f"nothing runs on {data}: 'distren up' starts it")
         deadline = time.monotonic() + limit
-        pid = 0
+        pid, told = 0, False
         while not _lock(file):
-            if not pid and (pid := _pid(file)):
-                os.kill(pid, signal.SIGTERM)
+            if not told and (pid := _pid(file)):
+                with suppress(ProcessLookupError):  # it is about to end, or its successor has not said yet who it is
+                    os.kill(pid, signal.SIGTERM)
+                    told = True
             if time.monotonic() > deadline:
                 raise NoAnswer(f"the process {pid} has not ended within {limit:.0f} s")
             time.sleep(_POLL)

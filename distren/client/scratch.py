@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def scratch(folder: Path, name: str = "") -> Iterator[Path]:
         raise
     finally:
         if not keep:
-            shutil.rmtree(place, ignore_errors=True)
+            _remove(place)
         if lock is not None:
             lock.close()
 
@@ -51,7 +52,8 @@ def scratch(folder: Path, name: str = "") -> Iterator[Path]:
 def _claimed(place: Path) -> _Lock | None:
     """The lock of the folder, which is made where it is missing; None while another fetch holds it."""
     while True:
-        place.mkdir(exist_ok=True)
+        with suppress(FileExistsError):  # not exist_ok: it may be removed before that looks what it is
+            place.mkdir()
         try:
             lock = _Lock(place / "lock")
         except BlockingIOError:
@@ -61,6 +63,14 @@ def _claimed(place: Path) -> _Lock | None:
         if lock.is_current():
             return lock
         lock.close()
+
+
+def _remove(place: Path) -> None:
+    """Remove the folder of a fetch that is through with it; the next one may begin in its place meanwhile."""
+    gone = place
+    with suppress(OSError):
+        gone = place.rename(place.with_name(f"{NAME}-{secrets.token_hex(4)}"))
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 class _Lock:

@@ -2,8 +2,9 @@
 
 `python -m distren.server.examination FD` imports all that an examination needs, and then forks for each request that
 comes over the socket FD: a datagram of JSON with a pipe for the answer. The fork has little memory, little time, and no
-right to write a file; what becomes of it concerns nobody else. The answer is a pickle (`Seed` or `Refusal`); a pipe
-that ends without one says that the examination was ended by its limits.
+right to write a file; what becomes of it concerns nobody else. The answer is BEGUN and then a pickle (`Seed` or
+`Refusal`); a pipe that ends after BEGUN says that the examination was ended by its limits, one that ends without that
+says nothing of the seed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from distren.storage.blobstore import BlobStore
 
 LONGEST_REQUEST = 65_536
 """bytes"""
+BEGUN = b"\n"
+"""the first byte of an answer"""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -65,6 +68,7 @@ def _answer(request: dict[str, Any], pipe: int) -> None:
     status = 1
     try:
         limits = Limits(**request["limits"])
+        os.write(pipe, BEGUN)
         _confine(limits)
         store = BlobStore(Path(request["store"]))
         found = examine(store, Blob(digest=request["digest"], size=request["size"]), limits)

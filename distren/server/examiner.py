@@ -20,6 +20,7 @@ from distren import errors
 from distren.config import Limits
 from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError, NotFound, OutputError
+from distren.server.examination import BEGUN
 from distren.server.intake import Refusal, Seed
 from distren.storage.blobstore import BlobStore
 
@@ -74,21 +75,15 @@ class Examiner:
 
     def examine(self, manifest: Blob) -> Seed:
         """The job of this manifest. Raises what is wrong with it, and JobFileError where that takes too much to say."""
-        reading, writing = os.pipe()
-        try:
-            try:
-                self._send(manifest, writing)
-            finally:
-                os.close(writing)
-            answer = self._read(reading)
-        finally:
-            os.close(reading)
-        if answer is None:
+        answer = self._asked(manifest) or self._asked(manifest)
+        if not answer:
+            raise OutputError("seeds can not be examined now: the server gets no process for it; try again later")
+        if not answer.endswith(pickle.STOP):
             raise JobFileError(
                 f"the seed can not be used: examining it takes more than {self._limits.examination_seconds} s of "
                 f"processor time or {self._limits.examination_memory} bytes of memory: describe the job with less"
             )
-        found = pickle.loads(answer)
+        found = pickle.loads(answer[len(BEGUN) :])
         if isinstance(found, Refusal):
             raise errors.by_name(found.error)(found.text)
         assert isinstance(found, Seed)
@@ -101,7 +96,26 @@ class Examiner:
             if self._store.claim(blob.digest) is None:
                 raise NotFound("a file of the job is not here any more: submit it again")
 
-    def _send(self, manifest: Blob, pipe: int) -> None:
+    def _asked(self, manifest: Blob) -> bytes:
+        """As much of an answer as there is; empty where the examination has not begun: then the process has ended."""
+        reading, writing = os.pipe()
+        try:
+            try:
+                process = self._send(manifest, writing)
+            finally:
+                os.close(writing)
+            answer = self._read(reading)
+        finally:
+            os.close(reading)
+        if not answer:
+            with self._lock:
+                if self._process is process:
+                    log.warning("the process that examines seeds has not begun with one: it is started anew")
+                    self._end()
+        return answer
+
+    def _send(self, manifest: Blob, pipe: int) -> subprocess.Popen[bytes]:
+        """Ask the process, which is returned."""
         request = {
             "store": str(self._store.folder),
             "digest": manifest.digest,
@@ -114,30 +128,32 @@ class Examiner:
                 if self._requests is None:
                     self._start()
                 assert self._requests is not None
+                assert self._process is not None
                 try:
                     socket.send_fds(self._requests, [data], [pipe])
-                    return
+                    return self._process
                 except OSError as error:
                     if last:
                         raise OutputError(f"seeds can not be examined now: {error}") from error
                     log.warning("the process that examines seeds is started anew: %s", error)
                     self._end()
+        raise AssertionError("unreachable")
 
-    def _read(self, pipe: int) -> bytes | None:
-        """The whole answer; None where there is none."""
+    def _read(self, pipe: int) -> bytes:
+        """What comes in time, and is not too much; only a whole answer ends as a pickle does."""
         parts: list[bytes] = []
         size, deadline = 0, time.monotonic() + self._limits.examination_patience
         while size <= _LARGEST_ANSWER:
             ready, _, _ = select.select([pipe], [], [], max(deadline - time.monotonic(), 0.0))
             if not ready:
-                return None
+                break
             part = os.read(pipe, _STEP)
             if not part:
                 break
             parts.append(part)
             size += len(part)
         answer = b"".join(parts)
-        return answer if answer.endswith(pickle.STOP) and size <= _LARGEST_ANSWER else None
+        return answer if size <= _LARGEST_ANSWER else BEGUN
 
     # -- with the lock held ------------------------------------------------------------------------------------------
 

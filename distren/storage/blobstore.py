@@ -54,9 +54,10 @@ class BlobStore:
         self.folder, self.durable = folder, durable
         self._partials = folder / PARTIAL
         with _disk_errors(folder):
-            self._partials.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             if not durable:
                 self._forget_after_restart()
+            self._partials.mkdir(exist_ok=True)
 
     def path(self, digest: str) -> Path:
         """Where the blob is, or would be."""
@@ -237,7 +238,6 @@ class BlobStore:
             for path in self.folder.iterdir():
                 if path.is_dir() and (path.name == PARTIAL or len(path.name) == 2):
                     shutil.rmtree(path)
-            self._partials.mkdir()
             note.write_text(running, "ascii")
 
 

@@ -16,7 +16,10 @@ class Deposed(Exception):
 
 def claim(connection: Connection, name: str, now: float) -> str:
     """Store `name` at the first start; later return the stored one. Raises Conflict where `name` is another."""
-    stored: str | None = connection.execute(select(identity.c.name)).scalar()
+    stored = stored_name(connection)
+    if stored is None and connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE identity")  # a standby may start at once; SQLite's changes take turns
+        stored = stored_name(connection)
     if stored is None:
         connection.execute(insert(identity).values(name=name, created=now, mark=secrets.token_hex(16)))
         return name

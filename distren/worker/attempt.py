@@ -142,20 +142,21 @@ def _make(
                     temporary=folder / "tmp",
                     readable=(inputs, output / needs.FOLDER, *command.reads),
                 )
-                mark = _checkpoint(render, skills, cache, command, output)
-                frame = Frame(
-                    job=render.job, manifest=manifest, command=mark.command, view=view, alone=bool(render.needs)
-                )
-                told = mark.keeping(on_progress)
-                read_line = _overheard(mark.command.read_line or adapter.read_line, on_line)
-                ended, command = _run(read_line, frame, place, cache, sandbox, limits.of(render, bounds), stop, told)
-                on_through()
-                outcome = Stopped() if ended.stopped else _examined(command, view.folder, ended)
-                if isinstance(outcome, Rendered) or (
-                    isinstance(outcome, Broken) and (outcome.permanent or mark.goes_on)
-                ):
-                    mark.forget()
-                return outcome
+                with _checkpoint(render, skills, cache, command, output) as mark:
+                    frame = Frame(
+                        job=render.job, manifest=manifest, command=mark.command, view=view, alone=bool(render.needs)
+                    )
+                    told = mark.keeping(on_progress)
+                    read_line = _overheard(mark.command.read_line or adapter.read_line, on_line)
+                    allowed = limits.of(render, bounds)
+                    ended, command = _run(read_line, frame, place, cache, sandbox, allowed, stop, told)
+                    on_through()
+                    outcome = Stopped() if ended.stopped else _examined(command, view.folder, ended)
+                    if isinstance(outcome, Rendered) or (
+                        isinstance(outcome, Broken) and (outcome.permanent or mark.goes_on)
+                    ):
+                        mark.forget()
+                    return outcome
         except (NoAnswer, TransferError) as error:
             tries += isinstance(error, TransferError)
             if tries > TRANSFERS:

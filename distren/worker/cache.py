@@ -175,6 +175,8 @@ class InputCache:
             return False
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(lock).st_nlink:
+                return False  # another worker has removed the layout, and a third may have made it again
             digest, gone = path.stem, Path(tempfile.mkdtemp(prefix=".removed-", dir=self._folder))
             with suppress(FileNotFoundError):
                 (self._folder / digest).rename(gone / "inputs")

@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from distren.renderers.protocol import Command
 from distren.wire.frames import Render
@@ -33,13 +37,24 @@ def key(render: Render, version: str) -> str:
 
 
 class Checkpoint:
-    """The state of one attempt's render; a command without one has none, and nothing happens."""
+    """The state of one attempt's render; a command without one has none, and nothing happens.
+
+    To be used in a `with`: as long as that is open no other attempt on this host goes on with the same state, as one
+    does whose worker was cut off from the broker and renders still.
+    """
 
     def __init__(self, folder: Path, key: str, command: Command, output: Path) -> None:
         self._command, self._kept, self._output = command, folder / key, output
         self._began, self._linked = time.monotonic(), command.checkpoint is None
-        self.goes_on = command.checkpoint is not None and self._link(self._kept, self._working)
+        self._lock: int | None = None
+        self.goes_on = command.checkpoint is not None and self._take_over()
         """whether an earlier attempt has left one, which lies where the program looks for it now"""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._release()
 
     @property
     def command(self) -> Command:
@@ -55,7 +70,8 @@ class Checkpoint:
         def told(percent: float) -> None:
             if not self._linked and time.monotonic() - self._began >= KEEP_AFTER:
                 self._linked = True
-                self._link(self._working, self._kept)
+                if self._hold():
+                    self._link(self._working, self._kept)
             on_progress(percent)
 
         return told
@@ -70,12 +86,34 @@ class Checkpoint:
         assert self._command.checkpoint is not None
         return self._output / self._command.checkpoint.file
 
+    def _take_over(self) -> bool:
+        if not self._link(self._kept, self._working):
+            return False
+        if not self._hold():
+            self._working.unlink(missing_ok=True)
+            return False
+        self._linked = True
+        return True
+
+    def _hold(self) -> bool:
+        """Lock the program's file; False where another attempt has it, or it is not there."""
+        with suppress(OSError):
+            self._lock = os.open(self._working, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        self._release()
+        return False
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def _link(self, source: Path, target: Path) -> bool:
         """False where the source is not there, or the disk has no links: then the frame begins anew."""
         with suppress(OSError):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(source)
-            self._linked = True
             return True
         return False
 

@@ -7,12 +7,15 @@ import itertools
 import os
 import re
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from distren.errors import Conflict, OutputError, SettingsError
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,78}[a-z0-9])?", re.ASCII | re.IGNORECASE)
+_TRIES, _WAIT = 50, 0.02
+"""looks at the lock of a name, and seconds between them"""
 
 
 @dataclass
@@ -45,7 +48,7 @@ def claim(locks: Path, name: str | None, *, above: int = 0) -> Identity:
             raise SettingsError(
                 f"'{name}' is no worker name: use letters, digits, '.', '_' and '-', at most 80 characters"
             )
-        lock = try_lock(_lock_file(locks, name))
+        lock = _lock_patiently(_lock_file(locks, name))
         if lock is None:
             raise Conflict(f"a worker called '{name}' is running on this machine already: choose another --name")
         return Identity(name, 0, lock)
@@ -55,6 +58,16 @@ def claim(locks: Path, name: str | None, *, above: int = 0) -> Identity:
         if lock is not None:
             return Identity(found, number, lock)
     raise AssertionError("unreachable")
+
+
+def _lock_patiently(path: Path) -> int | None:
+    """As `try_lock`, but not put off by a worker that cleans up after one that was killed (scratch.clean)."""
+    for _ in range(_TRIES):
+        lock = try_lock(path)
+        if lock is not None:
+            return lock
+        time.sleep(_WAIT)
+    return None
 
 
 def try_lock(path: Path) -> int | None:

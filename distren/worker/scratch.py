@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import struct
+import uuid
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _WRITTEN = ("output", "tmp")
 """the folders in an attempt's folder"""
+_GONE = ".gone-"
+"""begins the name of a folder that is being removed; no worker is called so"""
 _GET_FLAGS, _FLAGS = 0x80086601, struct.Struct("l")
 """linux/fs.h, FS_IOC_GETFLAGS: what chattr(1) sets"""
 
@@ -92,13 +95,22 @@ def _empty(folder: Path, *, but: Collection[str] = ()) -> tuple[Any, ...]:
 
 
 def clean(attempts: Path, locks: Path) -> None:
-    """Remove the folders of workers that are gone: those whose name nobody holds."""
+    """Remove the folders of workers that are gone: those whose name nobody holds.
+
+    A name is held here for a moment only: its next worker may start meanwhile, and others may clean as well.
+    """
     for folder in list(attempts.iterdir()) if attempts.is_dir() else []:
+        if folder.name.startswith(_GONE):
+            remove_tree(folder)
+            continue
         lock = try_lock(locks / f"{folder.name}.lock")
         if lock is not None:
             log.info("removing what a worker that was killed left behind: %s", folder.name)
-            remove_tree(folder)
+            gone = folder
+            with suppress(OSError):
+                gone = folder.rename(folder.with_name(f"{_GONE}{uuid.uuid4().hex}"))
             os.close(lock)
+            remove_tree(gone)
 
 
 def remove_tree(folder: Path) -> None:
@@ -108,8 +120,9 @@ def remove_tree(folder: Path) -> None:
         for parent, names, _ in os.walk(folder):
             for name in names:
                 path = Path(parent, name)
-                if not path.is_symlink():
-                    path.chmod(0o700)
+                with suppress(OSError):  # somebody else removes it as well
+                    if not path.is_symlink():
+                        path.chmod(0o700)
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             log.warning("%s can not be removed: remove it by hand", folder)

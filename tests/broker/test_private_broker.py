@@ -132,6 +132,24 @@ def test_credentials_and_cookie_are_readable_by_their_owner_only(running: Privat
     assert stat.S_IMODE(running.folder.stat().st_mode) == 0o700
 
 
+def test_a_broker_that_greets_but_lets_nobody_in_yet_is_waited_for(
+    running: PrivateBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one on a loaded machine, which may take longer for a login than a login is waited for."""
+    log_in, tries = readiness.log_in, 0
+
+    def slow_at_first(url: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise BrokerUnavailable("no answer in time")
+        log_in(url)
+
+    monkeypatch.setattr(readiness, "log_in", slow_at_first)
+    running.wait_ready()
+    assert tries == 3
+
+
 def test_a_wrong_password_is_refused(running: PrivateBroker) -> None:
     known = running.wait_ready()
     with pytest.raises(AccessRefused, match="password of user 'distren'"):

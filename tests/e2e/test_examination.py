@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
+from waiting import PATIENCE, wait_for
 
 from distren.config import Limits
 from distren.domain.job import Blob
@@ -96,3 +100,31 @@ def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
         os.kill(examiner._process.pid, signal.SIGKILL)
         examiner._process.wait()
         assert examiner.examine(manifest(tmp_path)).spec.name == "a"
+
+
+def test_a_process_that_is_killed_before_it_has_begun_says_nothing_against_the_seed(tmp_path: Path) -> None:
+    good = manifest(tmp_path)
+    with examining(tmp_path) as examiner:
+        assert examiner.examine(good).spec.name == "a"
+        process = examiner._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        found: list[Seed | DistrenError] = []
+        over = threading.Event()
+
+        def examined(one: Seed | DistrenError) -> None:
+            found.append(one)
+            over.set()
+
+        examiner.ask(good, examined)
+        wait_for(lambda: unread(examiner))
+        process.kill()
+        assert over.wait(PATIENCE)
+        assert isinstance(found[0], Seed), found[0]
+
+
+def unread(examiner: Examiner) -> bool:
+    """Whether a request has been sent that the process has not taken."""
+    assert examiner._requests is not None
+    return bool(fcntl.ioctl(examiner._requests, termios.TIOCOUTQ, b"\0" * 4).strip(b"\0"))

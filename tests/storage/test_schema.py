@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
+from waiting import wait_for
 
 from distren.errors import Conflict, OutputError, SchemaError, SettingsError
 from distren.storage import identity, schema
@@ -53,6 +55,34 @@ def test_the_servers_name_is_constant(engine: Engine) -> None:
         assert identity.claim(connection, "alpha", 2.0) == "alpha"
         with pytest.raises(Conflict, match="belongs to the server 'alpha', not 'beta'"):
             identity.claim(connection, "beta", 3.0)
+
+
+def test_two_processes_that_start_at_once_on_a_new_database_agree_on_a_name(postgresql_url: str) -> None:
+    schema.upgrade(postgresql_url)
+    engine, refused = open_engine(postgresql_url), []
+
+    def another_starts() -> None:
+        with engine.begin() as connection:
+            try:
+                identity.claim(connection, "beta", 2.0)
+            except Conflict as error:
+                refused.append(error)
+
+    other = threading.Thread(target=another_starts)
+    with engine.begin() as connection:
+        assert identity.claim(connection, "alpha", 1.0) == "alpha"
+        other.start()
+        wait_for(lambda: not other.is_alive() or waits_for_locks(engine))
+    other.join()
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT name FROM identity")).scalars().all() == ["alpha"]
+    engine.dispose()
+    assert len(refused) == 1
+
+
+def waits_for_locks(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
 
 
 def test_a_database_that_can_not_be_opened_is_one_line(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import resource
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from waiting import wait_for
 
 from distren.domain.job import Blob
 from distren.errors import OutputError, TransferError
@@ -223,3 +227,29 @@ def test_a_cache_forgets_its_files_when_the_machine_was_restarted(tmp_path: Path
     assert BlobStore(tmp_path / "cache", durable=False).has(blob.digest)
     (tmp_path / "cache" / "boot").write_text("another start of the machine")
     assert not BlobStore(tmp_path / "cache", durable=False).has(blob.digest)
+
+
+def test_workers_that_begin_with_a_new_cache_at_once_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, lock, stores = shutil.rmtree, fcntl.flock, []
+    another = threading.Thread(target=lambda: stores.append(BlobStore(tmp_path / "cache", durable=False)))
+    waits = threading.Event()
+
+    def another_starts_now(folder: Path) -> None:
+        remove(folder)
+        another.start()
+        wait_for(lambda: folder.exists() or waits.is_set())
+
+    def locked(file: Any, kind: int) -> None:
+        if threading.current_thread() is another:
+            waits.set()
+        lock(file, kind)
+
+    (tmp_path / "cache" / "partial").mkdir(parents=True)
+    monkeypatch.setattr(shutil, "rmtree", another_starts_now)
+    monkeypatch.setattr(fcntl, "flock", locked)
+    stores.append(BlobStore(tmp_path / "cache", durable=False))
+    another.join()
+    assert len(stores) == 2
+    assert all(store.put(DATA) == blob_of(DATA) for store in stores)

@@ -15,7 +15,7 @@ from waiting import has_ended, wait_for
 
 from distren.cli import instance, supervisor
 from distren.cli.supervisor import Child, Program
-from distren.errors import Conflict, DistrenError, NotFound, SchemaError
+from distren.errors import Conflict, DistrenError, NoAnswer, NotFound, SchemaError
 
 WAIT = "import time; print('here', flush=True); time.sleep(600)"
 
@@ -144,3 +144,13 @@ with instance.claimed(Path(sys.argv[1])):
         assert holder.stdout.readline() == b"held\n"
         assert instance.end(tmp_path, limit=20) == holder.pid
         assert (tmp_path / "ended").exists()
+
+
+def test_a_process_that_ends_by_itself_meanwhile_is_no_trouble(tmp_path: Path) -> None:
+    """The file may also still hold the number of one that was killed, until its successor has written its own."""
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    with instance.claimed(tmp_path):
+        (tmp_path / "up.lock").write_text(f"{ended.pid}\n")
+        with pytest.raises(NoAnswer, match=f"the process {ended.pid} has not ended"):
+            instance.end(tmp_path, limit=0.1)

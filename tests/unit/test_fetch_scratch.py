@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,36 @@ def test_two_fetches_into_the_same_target_do_not_share_a_folder(tmp_path: Path) 
         (one / "file").touch()
         assert not (other / "file").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fetch_begins_while_another_one_removes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = shutil.rmtree
+
+    def another_begins_now(folder: Path, *, ignore_errors: bool) -> None:
+        monkeypatch.undo()
+        (folder / "lock").unlink()  # what it may begin with
+        next_one = others.enter_context(scratch(tmp_path))
+        (next_one / "blobs").mkdir()
+        remove(folder, ignore_errors=ignore_errors)
+        assert (next_one / "blobs").is_dir()
+
+    with ExitStack() as others, scratch(tmp_path) as place:
+        (place / "part").write_bytes(b"part")
+        monkeypatch.setattr(shutil, "rmtree", another_begins_now)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_goes_while_it_is_claimed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = os.mkdir
+
+    def it_is_there_until_now(path: Path, mode: int = 0o777) -> None:
+        monkeypatch.undo()
+        raise FileExistsError(path)
+
+    monkeypatch.setattr(os, "mkdir", it_is_there_until_now)
+    with scratch(tmp_path) as place:
+        assert place == tmp_path / NAME
+    assert os.mkdir is make
 
 
 def test_a_journal_tells_of_frames_whose_files_are_still_whole(tmp_path: Path) -> None:

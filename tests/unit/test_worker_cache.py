@@ -6,6 +6,7 @@ import io
 import os
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,30 @@ def test_inputs_in_use_are_never_removed(tmp_path: Path) -> None:
     host = Host(tmp_path, limit=1_500)
     with host.cache.inputs(host.seed({"a": b"a" * 1_000})) as used, host.cache.inputs(host.seed({"b": b"b" * 1_000})):
         assert (used / "a").exists()
+
+
+def test_a_layout_that_was_removed_and_made_again_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers evict at once: the second one has looked at the lock before the first one removed it."""
+    host = Host(tmp_path)
+    manifest = host.seed({"a": b"a"})
+    with host.cache.inputs(manifest):
+        pass
+    lock, opened = tmp_path / "worker" / "inputs" / f"{manifest.digest}.lock", os.open
+
+    def others_are_faster(path: Path, flags: int, mode: int = 0o777) -> int:
+        monkeypatch.undo()
+        handle = opened(path, flags, mode)
+        assert host.cache._remove(lock)
+        used.enter_context(host.cache.inputs(manifest))
+        return handle
+
+    with ExitStack() as used:
+        monkeypatch.setattr(os, "open", others_are_faster)
+        assert not host.cache._remove(lock)
+        assert (tmp_path / "worker" / "inputs" / manifest.digest / "a").read_bytes() == b"a"
+        assert lock.exists()
 
 
 def test_a_blob_that_another_layout_needs_stays(tmp_path: Path) -> None:

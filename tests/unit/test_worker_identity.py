@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,42 @@ def test_only_what_killed_workers_left_is_cleaned(tmp_path: Path) -> None:
     scratch.clean(attempts, locks)
     assert [path.name for path in attempts.iterdir()] == ["alive"]
     alive.release()
+
+
+def test_a_name_that_is_looked_at_for_a_moment_is_free_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker that starts looks whether the last one of this name has left anything."""
+    look = identity.try_lock(tmp_path / "fast.lock")
+    assert look is not None
+    monkeypatch.setattr(time, "sleep", lambda seconds: os.close(look))
+    assert identity.claim(tmp_path, "fast").name == "fast"
+
+
+def test_a_worker_starts_while_what_the_last_one_of_its_name_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts, locks = tmp_path / "attempts", tmp_path / "names"
+    locks.mkdir()
+    scratch.Scratch(attempts, "fast").make("old")
+    remove, started = scratch.remove_tree, []
+
+    def it_starts_now(folder: Path) -> None:
+        started.append(identity.claim(locks, "fast"))
+        scratch.Scratch(attempts, "fast").make("new")
+        remove(folder)
+
+    monkeypatch.setattr(scratch, "remove_tree", it_starts_now)
+    scratch.clean(attempts, locks)
+    assert len(started) == 1
+    assert [path.relative_to(attempts).as_posix() for path in attempts.glob("*/*")] == ["fast/new"]
+
+
+def test_what_a_worker_that_was_killed_had_not_removed_yet_goes(tmp_path: Path) -> None:
+    (tmp_path / "attempts" / ".gone-1" / "token").mkdir(parents=True)
+    (tmp_path / "names").mkdir()
+    scratch.clean(tmp_path / "attempts", tmp_path / "names")
+    assert list((tmp_path / "attempts").iterdir()) == list((tmp_path / "names").iterdir()) == []
 
 
 def test_an_attempt_folder_goes_whatever_the_renderer_left_in_it(tmp_path: Path) -> None:
