@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first: short ones fill what is left of the processes of `scripts/test`."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path not in slow, LONGEST_FIRST.index(item.path.parent.name)))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """What a test, or a command in it, has done to logging ends with it: the next one may look for what is logged."""
+    loggers = (logging.getLogger(), logging.getLogger("distren"), logging.getLogger("pika"))
+    before = [(one, one.level, one.propagate, [*one.handlers]) for one in loggers]
+    yield
+    logging.disable(logging.NOTSET)
+    for one, level, propagate, handlers in before:
+        one.setLevel(level)
+        one.propagate = propagate
+        one.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

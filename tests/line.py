@@ -39,11 +39,11 @@ class Line:
         self._hang_up()
 
     def _hang_up(self) -> None:
-        for end in self._sockets:
+        ended, self._sockets = self._sockets, []
+        for end in ended:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        self._sockets.clear()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -55,6 +55,8 @@ class Line:
                     continue
                 far = socket.create_connection(self._broker)
                 self._sockets += [near, far]
+                if not self._open:  # it has been cut meanwhile
+                    self._hang_up()
                 threading.Thread(target=self._pass, args=(near, far, False), daemon=True).start()
                 threading.Thread(target=self._pass, args=(far, near, True), daemon=True).start()
 

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +61,17 @@ class Container:
             if self._running():
                 raise Conflict(f"the private broker in {self.folder} is already running")
             self._untie()
-            with ExitStack() as claims:
-                known = self._files.prepare("container", claims, published=_PUBLISHED)
-                self._remove(data=not self._files.made.exists())
-                try:
-                    self._create(known)
-                    run("start", self.name)
-                    if foreground:
-                        self._hold()
-                    self.wait_ready()
-                except BaseException:
-                    self.kill()
-                    raise
+            known = self._files.prepare("container", published=_PUBLISHED)
+            self._remove(data=not self._files.made.exists())
+            try:
+                self._create(known)
+                run("start", self.name)
+                if foreground:
+                    self._hold()
+                self.wait_ready()
+            except BaseException:
+                self.kill()
+                raise
             self._files.made.touch()
         finally:
             os.close(lock)

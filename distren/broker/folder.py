@@ -32,6 +32,8 @@ class Folder:
         self.data = self.path / "data"
         self.log = self.path / "log"
         self.output = self.log / "output.log"
+        self._claims = ExitStack()
+        """of its ports, as long as this object lives: a broker that is started again finds them free"""
 
     def take_lock(self) -> int:
         """A descriptor that holds the lock; the lock lasts while any process has it open.
@@ -77,23 +79,21 @@ class Folder:
         except (FileNotFoundError, ValueError):
             return None
 
-    def prepare(
-        self, kind: Kind, claims: ExitStack, *, published: tuple[str, ...] = tuple(Ports.__dataclass_fields__)
-    ) -> Credentials:
+    def prepare(self, kind: Kind, *, published: tuple[str, ...] = tuple(Ports.__dataclass_fields__)) -> Credentials:
         """Make the folder complete and give its credentials, new ones at the first start.
 
-        The `published` ports are the broker's until `claims` is closed; then it must listen on them.
+        From now on no other broker of ours picks the `published` ports, as long as this object lives.
         Raises Conflict when one of the `published` ports is taken, SettingsError when the folder belongs to a broker
         of another kind, OutputError.
         """
         known = credentials.read(self.path)
         if known is None:
-            known = credentials.generate(kind, ports.pick(claims))
+            known = credentials.generate(kind, ports.pick(self._claims))
             credentials.write(self.path, known)
         elif known.kind != kind:
             raise SettingsError(f"the private broker in {self.path} runs as a {known.kind}, not as a {kind}")
         else:
-            ports.claim(known.ports, claims, only=published)
+            ports.claim(known.ports, self._claims, only=published)
         try:
             self.pid.unlink(missing_ok=True)
             if not self.made.exists():
@@ -106,4 +106,5 @@ class Folder:
 
     def erase(self) -> None:
         """Delete the folder with all data; the broker must have ended."""
+        self._claims.close()
         shutil.rmtree(self.path, ignore_errors=True)

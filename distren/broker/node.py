@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -68,19 +68,18 @@ class Node:
             raise BrokerUnavailable("this machine has no rabbitmq-server: install the package rabbitmq-server")
         lock = self._files.take_lock()
         self._forget()
-        with ExitStack() as claims:
-            try:
-                known = self._files.prepare("node", claims)
-                self._configure(known)
-                self._spawn(server, known, lock, foreground=foreground)
-            finally:
-                os.close(lock)  # the node's processes hold it now
-            try:
-                self.wait_ready()
-                self._files.made.touch()
-            except BaseException:
-                self.kill()
-                raise
+        try:
+            known = self._files.prepare("node")
+            self._configure(known)
+            self._spawn(server, known, lock, foreground=foreground)
+        finally:
+            os.close(lock)  # the node's processes hold it now
+        try:
+            self.wait_ready()
+            self._files.made.touch()
+        except BaseException:
+            self.kill()
+            raise
         return known
 
     def stop(self) -> bool:

@@ -1,7 +1,8 @@
 """Free TCP ports on the loopback address.
 
-A broker listens seconds after its ports were chosen. Meanwhile they are *claimed*, so that no other broker that is
-being started chooses one of them: by a socket of the abstract namespace (unix(7)) each, which ends with its process.
+A broker listens seconds after its ports were chosen, and does not while it is started again. Meanwhile they are
+*claimed*, so that no other broker that is being started chooses one of them: by a socket of the abstract namespace
+(unix(7)) each, which ends with the process that has started the broker.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from distren.errors import BrokerUnavailable, Conflict
 # Below the range that Linux gives to outgoing connections (32768 and up): a port from that range could be in use
 # by any client when the broker starts again.
 _LOWEST, _HIGHEST = 20000, 32000
-_LINGERING = 2.0  # seconds; the kernel closes a killed process's sockets a little after its other files
+_LINGERING = 10.0  # seconds; the kernel closes a killed process's sockets a little after its other files
 
 
 def _bound(port: int) -> socket.socket:

@@ -262,7 +262,8 @@ class Server:
                     why = error.orig if isinstance(error, OperationalError) else error
                     log.error("database or disk refuse a new term, trying again until they do not: %s", why)
                     told = True
-                self._stopping.wait(_LOCKED_FOR)
+                with suppress(queue.Empty):  # not by the event: a signal handler that sets it could wait for us
+                    self._changes.get(timeout=_LOCKED_FOR)
         raise Deposed("the lead is gone")
 
     @staticmethod

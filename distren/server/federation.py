@@ -253,7 +253,8 @@ class Federation:
         except DecodeError as error:
             log.warning("a peer's request for blobs was dropped: %s", error, extra={"peer": member.name})
             return
-        if not self._desks[member.name].answer(delivery, message, lambda: None):
+        desk = self._desks.get(member.name)  # none: the peer has just been removed
+        if desk is not None and not desk.answer(delivery, message, lambda: None):
             log.warning("a peer's request for blobs was dropped: %s", message.type, extra={"peer": member.name})
 
     def _refused(self, member: Member, reason: str) -> None:

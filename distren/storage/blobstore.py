@@ -20,7 +20,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -46,17 +46,18 @@ class BlobStore:
     """The blobs below `folder`, which is made when it is missing. Any thread may call anything.
 
     A `durable` store has its bytes on the disk before it says that they are stored. One that is not (a cache) is
-    faster, and forgets everything when the machine has been restarted since: its files may not be whole then.
+    faster, and forgets everything when the machine has been restarted since: its files may not be whole then, nor may
+    what was made of them, which `forget` removes.
     Methods that write raise OutputError where the disk does not take it.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, forget: Callable[[], None] = lambda: None) -> None:
         self.folder, self.durable = folder, durable
         self._partials = folder / PARTIAL
         with _disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not durable:
-                self._forget_after_restart()
+                self._forget_after_restart(forget)
             self._partials.mkdir(exist_ok=True)
 
     def path(self, digest: str) -> Path:
@@ -228,7 +229,7 @@ class BlobStore:
         finally:
             path.unlink(missing_ok=True)
 
-    def _forget_after_restart(self) -> None:
+    def _forget_after_restart(self, forget: Callable[[], None]) -> None:
         running = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
         note = self.folder / "boot"
         with (self.folder / "lock").open("w") as lock:
@@ -238,6 +239,7 @@ class BlobStore:
             for path in self.folder.iterdir():
                 if path.is_dir() and (path.name == PARTIAL or len(path.name) == 2):
                     shutil.rmtree(path)
+            forget()
             note.write_text(running, "ascii")
 
 

@@ -42,14 +42,11 @@ class Cursor:
                 return frames.c.id.in_([number for number in named if number <= last]), count
         while self._ranges:
             ids = self._ranges.pop()
-            part = and_(frames.c.id >= ids[0], frames.c.id <= ids[-1])
-            if ids.step > 1:
-                part = and_(part, (frames.c.id - ids[0]) % ids.step == 0)
-            count, last = self._count(connection, part, most)
+            count, last = self._count(connection, _within(ids, ids[-1]), most)
             if count == most and last < ids[-1]:
                 self._ranges.append(range(last + ids.step, ids.stop, ids.step))
             if count:
-                return and_(part, frames.c.id <= last), count
+                return _within(ids, last), count
         return None
 
     def _count(self, connection: Connection, part: ColumnElement[bool], most: int) -> tuple[int, int]:
@@ -60,6 +57,12 @@ class Cursor:
         some = query.subquery()
         count, last = connection.execute(select(func.count(), func.max(some.c.id))).one()
         return count, last or 0
+
+
+def _within(ids: range, last: int) -> ColumnElement[bool]:
+    """Frames of `ids` up to `last`: with one upper bound, since SQLite seeks by one only and reads on to the end."""
+    part = and_(frames.c.id >= ids[0], frames.c.id <= last)
+    return part if ids.step == 1 else and_(part, (frames.c.id - ids[0]) % ids.step == 0)
 
 
 def is_alone(connection: Connection, job: int) -> bool:

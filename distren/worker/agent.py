@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from typing import Literal
 
 from distren.amqp import topology
@@ -30,7 +31,7 @@ from distren.wire import blobs as wire_blobs
 from distren.wire.frames import Quarantine, ReadLog, Render, ReportWanted, Stop
 from distren.wire.jobs import JobNews
 from distren.worker import checkpoints, limits, process, reports, sandbox, scratch, skills
-from distren.worker.cache import InputCache
+from distren.worker.cache import InputCache, forget
 from distren.worker.followers import Followers
 from distren.worker.hand import Ending, Hand, Holding, Stage
 from distren.worker.intake import Intake
@@ -160,7 +161,7 @@ class Worker:
         cache, lines = self._settings.cache, self._lines
         scratch.clean(cache / "attempts", cache / "names")
         self._scratch = scratch.Scratch(cache / "attempts", self.name)
-        store = BlobStore(cache / "blobs", durable=False)
+        store = BlobStore(cache / "blobs", durable=False, forget=partial(forget, cache))
         store.clean(_KEPT)
         checkpoints.clean(cache / "checkpoints")
         box = lines.mailbox.queue_name

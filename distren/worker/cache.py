@@ -211,6 +211,15 @@ def _relative(path: str) -> PurePosixPath:
     return PurePosixPath(path)
 
 
+def forget(folder: Path) -> None:
+    """Remove what the machine may not have had on its disk when it went down: layouts, and states of renders.
+
+    To be called before any worker uses them.
+    """
+    for name in ("inputs", "checkpoints"):
+        remove_tree(folder / name)
+
+
 def link(source: Path, target: Path) -> None:
     """A hard link, or a copy where the disk has none."""
     try:

@@ -6,6 +6,7 @@ A broker that is short of memory blocks connections that publish: frames and ack
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from distren.worker import identity
 from distren.worker.identity import Identity
 
 _MOST_NAMES = 100
+_NOTICED_WITHIN = 5.0
+"""seconds that a loaded broker may take to notice that the last worker of a name was killed"""
+_LOOK_EVERY = 0.2
 
 
 def connect(
@@ -26,9 +30,9 @@ def connect(
 
     Waits for a broker that does not answer as long as that is `wanted`; then it raises BrokerUnavailable. Where `name`
     is None and the broker knows a worker of the name that is free here, it is the next free one. Raises Conflict where
-    `name` is taken, and what Link.start raises.
+    `name` is taken, and still is a few seconds later, and what Link.start raises.
     """
-    above = 0
+    above, until = 0, time.monotonic() + _NOTICED_WITHIN
     while True:
         claimed = identity.claim(locks, name, above=above)
         lines = Lines(url, claimed.name, queue)
@@ -37,6 +41,9 @@ def connect(
             return claimed, lines
         except Conflict as error:
             claimed.release()
+            if name is not None and time.monotonic() < until and wanted():
+                time.sleep(_LOOK_EVERY)
+                continue
             above = claimed.number
             if name is not None or above >= _MOST_NAMES:
                 raise Conflict(

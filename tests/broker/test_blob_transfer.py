@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 from distren.amqp import topology
 from distren.amqp.blobs import BlobReceiver, BlobSender
@@ -90,8 +90,8 @@ class Puppet:
         for offset in range(read.offset, min(read.offset + read.length, len(data)), CHUNK):
             self.send(queue, read.digest, offset, data[offset : min(offset + CHUNK, read.offset + read.length)])
 
-    def await_one(self, kind: type[Message], seconds: float = 30.0) -> Message:
-        wait_for(lambda: any(isinstance(message, kind) for message in self.heard), seconds)
+    def await_one(self, kind: type[Message]) -> Message:
+        wait_for(lambda: any(isinstance(message, kind) for message in self.heard))
         return next(message for message in self.heard if isinstance(message, kind))
 
 
@@ -291,20 +291,22 @@ def test_a_server_that_restarts_in_mid_upload_is_offered_the_rest(
     client = new_party()
     data = os.urandom(CHUNK) * 200
     blob, path = file_of(data, tmp_path)
-    restarted = threading.Event()
+    half_way, stopped = threading.Event(), threading.Event()
 
-    def restart(sent: int, whole: int) -> None:
-        if sent > 20 * CHUNK and not restarted.is_set():
-            restarted.set()
+    def wait_half_way(sent: int, whole: int) -> None:
+        if sent > 20 * CHUNK:
+            half_way.set()
+            stopped.wait(PATIENCE)
 
     with ThreadPoolExecutor(1) as executor:
-        upload = executor.submit(client.sender.offer_all, [(blob, path)], on_bytes=restart)
-        assert restarted.wait(30)
+        upload = executor.submit(client.sender.offer_all, [(blob, path)], on_bytes=wait_half_way)
+        assert half_way.wait(PATIENCE)
         first.stop()
         assert not store.has(blob.digest)
         assert store.partial_size(blob.digest) > 0
         start_server()
-        upload.result(60)
+        stopped.set()
+        upload.result(PATIENCE)
     assert store.path(blob.digest).read_bytes() == data
 
 

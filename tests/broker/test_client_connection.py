@@ -45,7 +45,7 @@ def test_the_news_of_a_job_ends_with_the_last_who_listens(vhost_url: str, manage
 
 
 class SlowServer:
-    """Says who it is as long as it is `there`, and refuses a change once it has been asked that three times."""
+    """Says who it is as long as it is `there`, and refuses a change once it has been asked that three times or more."""
 
     def __init__(self, url: str) -> None:
         self.there, self.asked, self.changes = True, 0, 0
@@ -65,7 +65,7 @@ class SlowServer:
         elif self.there and isinstance(message, Describe):
             self.asked += 1
             self._reply(delivery, Description(server="alpha", software="0", renderers={}))
-        if self.asked == 3:
+        if self.asked >= 3:
             self.refuse()
 
     def refuse(self) -> None:
@@ -92,10 +92,11 @@ def test_a_change_that_takes_long_is_waited_for_as_long_as_the_server_is_there(v
     try:
         with pytest.raises(Conflict, match="it is done"):
             connection.ask(Change(job=1, action="cancel"), ShownJob, 0.2)
-        assert server.asked == 3
+        asked = server.asked
+        assert asked >= 3
         with pytest.raises(NoAnswer):
             connection.ask(ShowJob(job=1), ShownJob, 0.2)
-        assert server.asked == 3  # whatever else is asked is not waited for
+        assert server.asked == asked  # whatever else is asked is not waited for
     finally:
         connection.close()
         server.link.close()

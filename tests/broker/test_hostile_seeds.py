@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 READY_WITHIN = 60.0
 SOON = 2.0
 """seconds of processor time that the server may spend on one hostile seed, as the process that examines it"""
-PATIENT = 10 * SOON
+PATIENT = 30 * SOON
 """seconds until its answer, on a machine that others load"""
 MEMORY = 256 * 2**20
 """bytes that the server may grow, and the process that examines"""

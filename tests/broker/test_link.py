@@ -126,7 +126,7 @@ def test_a_patient_link_waits_for_its_broker(line: Line, ending: ExitStack) -> N
         wait_for(lambda: line.calls >= 2)
         assert not started.done()
         line.mend()
-        started.result(20)
+        started.result(PATIENCE)
     assert link.is_up
 
 
@@ -217,7 +217,7 @@ def test_flush_waits_for_what_was_published(new_link: Callable[..., Link]) -> No
     done: list[DistrenError | None] = []
     for _ in range(500):
         link.publish(to("work"), done.append)
-    assert link.flush(20)
+    assert link.flush(PATIENCE)
     assert done == [None] * 500
 
 
@@ -370,7 +370,7 @@ def test_what_was_not_confirmed_is_sent_again(line: Line, new_link: Callable[...
     for number in range(100, 110):
         link.publish(to("work", b"%d" % number), done.append)
     line.mend()
-    assert link.flush(20)
+    assert link.flush(PATIENCE)
     assert done == [None] * 110
     inbox = Inbox(link, prefetch=1_000)
     wait_for(lambda: {int(body) for body in inbox.bodies()} == set(range(110)))

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
@@ -20,7 +21,7 @@ import pytest
 from brokers import Broker, Kind
 from waiting import has_ended, wait_for
 
-from distren.broker import credentials, readiness
+from distren.broker import credentials, ports, readiness
 from distren.broker.choose import private_broker
 from distren.broker.management import Management
 from distren.broker.node import Node
@@ -158,6 +159,16 @@ def test_a_wrong_password_is_refused(running: PrivateBroker) -> None:
         management.overview()
 
 
+def test_a_connection_that_has_ended_by_itself_is_not_closed(
+    running: PrivateBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the management API lists may be some seconds old."""
+    with Management.of(running.wait_ready()) as management:
+        old = {"name": "127.0.0.1:1 -> 127.0.0.1:2", "vhost": "gone"}
+        monkeypatch.setattr(management, "connections", lambda: [old])
+        assert management.close_connections("gone") == 0
+
+
 def test_two_brokers_run_side_by_side(running: PrivateBroker, new_private_broker: MakeBroker) -> None:
     other = new_private_broker(cluster_name="beta")
     first, second = running.wait_ready(), other.start()
@@ -197,7 +208,8 @@ def test_of_two_starts_at_once_one_wins(killed: PrivateBroker) -> None:
     assert killed.status().ready
 
 
-def test_a_port_that_is_taken_meanwhile_gives_one_line(killed: PrivateBroker) -> None:
+def test_a_port_that_is_taken_meanwhile_gives_one_line(killed: PrivateBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_LINGERING", 0.2)
     known = credentials.read(killed.folder)
     assert known is not None
     with socket.create_server(("127.0.0.1", known.ports.management), reuse_port=False):
@@ -241,25 +253,23 @@ def test_it_listens_on_loopback_only_and_leaves_nothing_behind(private_node: Pri
     if broker_kind == "local":
         leader = private_node.status().pid
         assert leader is not None
-        session = [psutil.Process(each) for each in session_of(leader)]
+        session = session_of(leader)
         of_session = {each.laddr.port for each in listening if each.pid in {one.pid for one in session}}
         assert of_session == numbers
         private_node.stop()
         wait_for(lambda: all(has_ended(process) for process in session))
-        assert all(has_ended(psutil.Process(each)) for each in session_of(leader))
+        assert all(has_ended(process) for process in session_of(leader))
     else:
         private_node.stop()
     assert not readiness.greets("127.0.0.1", known.ports.amqp)
 
 
-def session_of(leader: int) -> list[int]:
+def session_of(leader: int) -> list[psutil.Process]:
     found = []
-    for pid in psutil.pids():
-        try:
-            if os.getsid(pid) == leader:
-                found.append(pid)
-        except ProcessLookupError:
-            continue
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getsid(process.pid) == leader:
+                found.append(process)
     return found
 
 

@@ -156,7 +156,7 @@ def test_inputs_are_fetched_once_for_all_workers_and_frames_of_a_host(farm: Work
 
 def test_progress_is_told_and_repeats_are_not(farm: WorkerFarm) -> None:
     farm.worker()
-    script = "sleep 1.1; for percent in 1 2 3 4 5; do echo percent $percent; done; echo x >out"
+    script = r"sleep 1.1; printf 'percent 1\npercent 2\npercent 3\npercent 4\npercent 5\n'; echo x >out"
     farm.render(1, script)
     farm.next(Completed)
     told = [message.percent for message in farm.kept if isinstance(message, FrameProgress)]

@@ -6,15 +6,18 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 from worker_farm import Missing, Shell, WorkerFarm
 
+from distren.amqp import topology
+from distren.amqp.link import Link
 from distren.config import Settings
 from distren.errors import Conflict, RendererUnavailable
 from distren.wire.frames import Completed, Report, Started
-from distren.worker import keepers, scratch
+from distren.worker import identity, keepers, lines, scratch
 from distren.worker.agent import Worker
 
 
@@ -54,13 +57,35 @@ def test_a_worker_that_gives_back_stops_its_renders_and_leaves(farm: WorkerFarm)
     assert list((farm.folder / "worker" / "attempts").iterdir()) == []
 
 
-def test_a_second_worker_of_the_same_name_is_refused(farm: WorkerFarm, tmp_path: Path) -> None:
+def test_a_second_worker_of_the_same_name_is_refused(
+    farm: WorkerFarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "_NOTICED_WITHIN", 0.5)
     farm.worker(name="fast")
     elsewhere = Worker(
         Settings(data=tmp_path / "other host"), broker_url=farm.url, name="fast", slots=1, adapters={"shell": Shell()}
     )
     with pytest.raises(Conflict, match="'fast' is connected to this broker"):
         elsewhere.run()
+
+
+def test_a_worker_that_was_killed_is_started_again_before_the_broker_has_noticed(
+    farm: WorkerFarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = Link(farm.url, name="the last one", queues=[topology.worker_queue("fast")])
+    last.start()
+    claim, claims = identity.claim, []
+
+    def noticed_meanwhile(*of: Any, **more: Any) -> identity.Identity:
+        claims.append(of)
+        if len(claims) == 2:
+            last.close()
+        return claim(*of, **more)
+
+    monkeypatch.setattr(lines, "_NOTICED_WITHIN", PATIENCE)
+    monkeypatch.setattr(identity, "claim", noticed_meanwhile)
+    assert farm.worker(name="fast").name == "fast"
+    assert len(claims) > 1
 
 
 def test_a_name_that_was_not_asked_for_gives_way_to_another(farm: WorkerFarm, tmp_path: Path) -> None:

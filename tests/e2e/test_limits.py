@@ -66,12 +66,12 @@ def assert_nothing_is_left(view: View) -> None:
 def test_a_program_that_says_nothing_is_ended(view: View) -> None:
     outcome = run(view, "/bin/sh", "-c", "echo begun; exec sleep 100", silence=0.5)
     assert why(outcome) == "said nothing for 0.5 s, which is its limit"
-    assert outcome.seconds < 10
+    assert outcome.seconds < 50
 
 
 def test_a_program_that_speaks_in_time_is_not(view: View) -> None:
-    script = "for i in 1 2 3 4 5 6; do echo line; sleep 0.2; done"
-    assert run(view, "/bin/sh", "-c", script, silence=0.9).trouble is None
+    script = "for i in 1 2 3 4 5 6 7 8; do echo line; sleep 0.5; done"
+    assert run(view, "/bin/sh", "-c", script, silence=3.5).trouble is None
 
 
 def test_a_scene_that_computes_for_ever_is_ended(view: View) -> None:

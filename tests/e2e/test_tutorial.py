@@ -69,9 +69,7 @@ def terminal(tmp_path: Path) -> Terminal:
 
 def kill_worker(up: subprocess.Popen[bytes]) -> None:
     """What the tutorial's `kill -9 $(pgrep ...)` does, for the worker of this farm alone."""
-    [worker] = [
-        child for child in psutil.Process(up.pid).children(recursive=True) if "distren.cli.worker" in child.cmdline()
-    ]
+    [worker] = [child for child in psutil.Process(up.pid).children() if "distren.cli.worker" in child.cmdline()]
     worker.send_signal(signal.SIGKILL)
 
 

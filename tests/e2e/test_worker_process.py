@@ -179,12 +179,12 @@ def test_frames_of_a_worker_that_is_killed_are_rendered_by_another(desk: Desk) -
 
 def test_the_first_interrupt_finishes_the_frame_in_hand(desk: Desk) -> None:
     process = desk.worker("drained")
-    desk.render(SPHERE, range(1, 9))
+    desk.render(SPHERE, range(1, 101))
     desk.next(Started)
     process.send_signal(signal.SIGINT)
     assert process.wait(LIMIT) == 0
     assert desk.next(Completed)
-    assert 0 < desk.waiting() < 8
+    assert 0 < desk.waiting() < 100
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
@@ -196,13 +196,14 @@ def test_a_worker_that_must_go_gives_its_frame_back_and_is_gone_within_seconds(
     desk.next(Started)
     until(lambda: bool(renders_of(process)))
     renders, asked = renders_of(process), time.monotonic()
-    for number in signals:
+    process.send_signal(signals[0])
+    for number in signals[1:]:
+        desk.next(Report, lambda report: report.state == "draining")  # two signals at once are one
         process.send_signal(number)
-        time.sleep(0.2)  # two signals at once are one
     assert process.wait(LIMIT) == 0
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 20  # 2.5 s on a machine that has nothing else to do
     until(lambda: desk.waiting() == 1)
-    assert all(has_ended(render) for render in renders)
+    until(lambda: all(has_ended(render) for render in renders))
     assert list((desk.folder / "worker" / "attempts").iterdir()) == []
 
 

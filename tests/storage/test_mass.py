@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Engine
@@ -15,6 +16,7 @@ from distren.domain import frameset
 from distren.domain.states import ISSUED, FrameState, JobState
 from distren.errors import Conflict
 from distren.server import masschange
+from distren.server.lifecycle import Lifecycle
 from distren.server.masschange import MassChange
 from distren.storage import frames as frame_rows
 
@@ -169,3 +171,26 @@ def test_a_hundred_thousand_frames_change_soon(farm: Chained, change: Callable[[
     change(farm, job)
     assert time.process_time() - began < 5  # 0.4 s on a machine of its own
     assert farm.job(job).counts[F.CANCELLED if change is Chained.cancel else F.READY] == 100_000
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("action", ["cancel", "retry"])
+def test_a_part_takes_no_longer_in_a_longer_job(engine: Engine, action: Literal["cancel", "retry"]) -> None:
+    """In hundreds of steps of SQLite, which do not depend on what else this computer does."""
+    farm = Chained(engine)
+    steps: list[int] = []
+    for frames in ("0-2999", "0-29999"):
+        job = farm.add(frames)
+        if action == "retry":
+            farm.change_many(job, "cancel")
+        change = MassChange(job, action)
+        with engine.begin() as connection:
+            count = itertools.count()
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(lambda count=count: next(count) < 0, 100)
+            lifecycle = Lifecycle(connection, time.time())
+            change.part(connection, lifecycle, most=1)
+            lifecycle.save()
+            driver.set_progress_handler(None, 0)
+            steps.append(next(count))
+    assert 0 < steps[1] < 1.2 * steps[0]

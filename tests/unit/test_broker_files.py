@@ -12,6 +12,7 @@ import pytest
 from distren import config
 from distren.broker import credentials, ports, server_program
 from distren.broker.credentials import Ports
+from distren.broker.folder import Folder
 from distren.broker.locate import broker_url
 from distren.errors import BrokerUnavailable, Conflict, OutputError, SettingsError
 
@@ -92,7 +93,27 @@ def test_ports_are_not_picked_again_while_a_broker_is_being_started_on_them(
     ports.pick(claims)
 
 
-def test_a_taken_port_is_named(claims: ExitStack) -> None:
+def test_the_ports_of_a_broker_stay_its_own_between_two_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens on them while it is killed and started again."""
+    count = len(Ports.__dataclass_fields__)
+    free = (low for low in range(21_000, 31_000) if all(ports.is_free(port) for port in range(low, low + count)))
+    lowest = next(free)
+    monkeypatch.setattr(ports, "_LOWEST", lowest)
+    monkeypatch.setattr(ports, "_HIGHEST", lowest + count)
+    one, other = Folder(tmp_path / "one"), Folder(tmp_path / "other")
+    for path in (one.path, other.path):
+        path.mkdir()
+    known = one.prepare("node")
+    with pytest.raises(BrokerUnavailable, match="no free ports"):
+        other.prepare("node")
+    assert one.prepare("node") == known
+    one.erase()
+    assert set(vars(other.prepare("node").ports).values()) == set(vars(known.ports).values())
+    other.erase()
+
+
+def test_a_taken_port_is_named(claims: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_LINGERING", 0.2)
     picked = ports.pick(claims)
     with ports._bound(picked.management), pytest.raises(Conflict, match=rf"port {picked.management} \(management\)"):
         ports.claim(picked, claims)

@@ -19,7 +19,7 @@ from distren.wire import fields
 from distren.wire.frames import Render
 from distren.wire.jobs import Manifest, ManifestFile
 from distren.worker import needs
-from distren.worker.cache import InputCache
+from distren.worker.cache import InputCache, forget
 
 
 class Host:
@@ -112,6 +112,24 @@ def test_inputs_that_were_unused_longest_go_first(tmp_path: Path) -> None:
     assert old.digest not in layouts
     assert shared.digest in layouts
     assert not host.store.has(host.server.put(b"a" * 1_000).digest)
+
+
+def test_layouts_of_before_a_restart_of_the_machine_are_made_again(tmp_path: Path) -> None:
+    """They are links to files that may not have reached the disk when it went down."""
+    host, cache = Host(tmp_path), tmp_path / "worker"
+    manifest = host.seed({"folder/a": b"a"})
+    with host.cache.inputs(manifest) as folder:
+        damaged = folder / "folder" / "a"
+        damaged.chmod(0o644)
+        damaged.write_bytes(b"")
+    (cache / "checkpoints").mkdir()
+    (cache / "checkpoints" / "half").touch()
+    (cache / "blobs" / "boot").write_text("another start of the machine")
+    host.store = BlobStore(cache / "blobs", durable=False, forget=lambda: forget(cache))
+    again = InputCache(cache, host.store, host.fetch)
+    with again.inputs(manifest) as folder:
+        assert (folder / "folder" / "a").read_bytes() == b"a"
+    assert not (cache / "checkpoints").exists()
 
 
 def test_inputs_in_use_are_never_removed(tmp_path: Path) -> None:
