@@ -35,3 +35,8 @@ def test_a_program_says_its_version_before_it_imports_what_it_runs(program: str)
 
 def test_the_package_alone_imports_next_to_nothing() -> None:
     assert not imported("import distren") & {"importlib.metadata", "pydantic", "click"}
+
+
+def test_the_process_that_examines_seeds_imports_no_database() -> None:
+    found = imported("import distren.server.examination")
+    assert not found & {*HEAVY, "rich", "pika"}
