@@ -47,8 +47,7 @@ def dissolve(management: Management, own: str, peer: str) -> None:
     name = peers.vhost(own, peer)
     for shovel in (to_peer(peer), from_peer(peer)):
         _if_there(management, "DELETE", f"parameters/shovel/{quote(name, safe='')}/{shovel}")
-    if name in management.vhosts():
-        management.delete_vhost(name)
+    _if_there(management, "DELETE", f"vhosts/{quote(name, safe='')}")
     _if_there(management, "DELETE", f"users/{quote(name, safe='')}")
 
 

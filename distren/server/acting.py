@@ -135,6 +135,7 @@ class Acting:
         """Before an orderly end: what the broker has confirmed leaves the outbox."""
         with self._state.engine.begin() as connection:
             self._relay.settle(connection)
+        self._relay.settled()
 
     def wait(self) -> float:
         """Seconds until the next thing is due that no message will tell of."""

@@ -26,6 +26,8 @@ class Relay:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._confirmed: deque[int] = deque()
+        self._settling: list[int] = []
+        """what leaves the outbox with the transaction that is under way, or was to with one that failed"""
         self._refused: deque[Owed] = deque()
         self._declared: set[str] = set()
 
@@ -40,14 +42,18 @@ class Relay:
         self.send(outbox.waiting(connection))
 
     def settle(self, connection: Connection) -> None:
-        """Remove what has been confirmed; belongs into whatever transaction comes next."""
-        done = [self._confirmed.popleft() for _ in range(len(self._confirmed))]
-        outbox.remove(connection, done)
+        """Remove what has been confirmed, in whatever transaction comes next; then `settled` is to be called."""
+        self._settling += [self._confirmed.popleft() for _ in range(len(self._confirmed))]
+        outbox.remove(connection, self._settling)
+
+    def settled(self) -> None:
+        """The transaction of `settle` is committed."""
+        self._settling.clear()
 
     @property
     def unsettled(self) -> bool:
         """Whether there is something to settle, or to send again."""
-        return bool(self._confirmed or self._refused)
+        return bool(self._confirmed or self._settling or self._refused)
 
     def send(self, messages: Iterable[Owed]) -> None:
         """Publish messages whose transaction is committed."""

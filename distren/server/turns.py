@@ -139,6 +139,7 @@ class Turns:
             collecting = self.collection.turn(connection, steady)
             failpoints.reach("server.commit.before")
         failpoints.reach("server.commit.after")
+        self._relay.settled()
         for queue in emptied:
             self._link.purge(queue)
         self._relay.send(owed)

@@ -39,6 +39,7 @@ def gather(farm: TrialFarm, course: Course, say: Say) -> Evidence:
     listener = Listener(farm.direct_url)
     try:
         trouble = lead(submitting, disturbing, _Watch(farm, submitting), course, say)
+        farm.wait_ready(workers=0)  # the last fault may have left a broker that no server has found yet
         with farm.client(direct=True) as client:
             return _evidence(farm, client, listener.told, submitting, disturbing, trouble)
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from trials.proxy import HOST, Proxies, Proxy
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ with instance.claimed(Path(sys.argv[1])):
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        assert instance.end(tmp_path, limit=20) == holder.pid
+        assert instance.end(tmp_path, limit=60) == holder.pid
         assert (tmp_path / "ended").exists()
 
 
