@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distren.client.farm import Farm, Job
 
+    __version__: str
+
 __all__ = ["Farm", "Job", "__version__"]
-__version__ = version("distren")
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client only when it is asked for: a worker or a server starts without it."""
+    """Import the client, and look for the version, only when asked: a worker or a server starts without the one."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("distren")
     if name in ("Farm", "Job"):
         from distren.client import farm
 

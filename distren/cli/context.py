@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from distren import config
 from distren.cli import human
+from distren.cli.loading import loading
 from distren.config import Settings
 from distren.errors import SettingsError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from distren.client.farm import Farm
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -52,7 +54,8 @@ class Cli:
     @contextmanager
     def farm(self) -> Iterator[Farm]:
         """A connection to the farm that the options name."""
-        from distren.client.farm import Farm  # a server or a worker starts without it
+        with loading():
+            from distren.client.farm import Farm  # a server or a worker starts without it
 
         settings = self.settings()
         with Farm(broker=settings.broker, data=settings.data, at=self.server) as farm:
@@ -61,6 +64,8 @@ class Cli:
     @functools.cached_property
     def console(self) -> Console:
         """Stdout, with colours where it is a terminal."""
+        from rich.console import Console  # a server or a worker starts without it, as do commands that print JSON
+
         return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else _WIDE)
 
     def show(self, record: Any, table: Callable[[], Table | str]) -> None:

@@ -9,6 +9,7 @@ import click
 
 from distren.cli import errors
 from distren.cli.context import Cli, farm_options, show_warnings
+from distren.cli.loading import loading
 
 _COMMANDS = {
     "up": "up",
@@ -52,7 +53,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"distren.cli.{_COMMANDS[cmd_name]}")
+        with loading():
+            module = importlib.import_module(f"distren.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
@@ -76,7 +78,8 @@ def distren(context: click.Context, source: Path | None, output: Path | None) ->
     elif source is None and output is None:
         click.echo(context.get_help())
     else:
-        from distren.cli import submit
+        with loading():
+            from distren.cli import submit
 
         submit.blocking(cli, source, output)
 

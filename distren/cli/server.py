@@ -6,10 +6,9 @@ import signal
 
 import click
 
-from distren.broker.locate import broker_url
 from distren.cli import errors, journal
 from distren.cli.context import Cli, farm_options, pass_cli
-from distren.server.daemon import Server
+from distren.cli.loading import loading
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,6 +22,10 @@ def server(cli: Cli, database: str | None) -> None:
     The database must have the current schema: 'distren db upgrade' makes it. Frames that are being rendered when the
     server ends go on; their results wait in the broker.
     """
+    with loading():
+        from distren.broker.locate import broker_url
+        from distren.server.daemon import Server
+
     journal.begin()
     settings = cli.settings(database=database)
     daemon = Server(settings, broker_url(settings))

@@ -8,12 +8,10 @@ from typing import Literal
 
 import click
 
-from distren.broker.locate import broker_url
 from distren.cli import errors, journal
 from distren.cli.context import Cli, farm_options, pass_cli, warn
+from distren.cli.loading import loading
 from distren.cli.worker_options import worker_options
-from distren.worker import keepers
-from distren.worker.agent import Worker
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,6 +31,11 @@ def worker(
 
     SIGINT (Ctrl-C) lets it finish the frames in hand; a second one, or SIGTERM, gives them back at once.
     """
+    with loading():
+        from distren.broker.locate import broker_url
+        from distren.worker import keepers
+        from distren.worker.agent import Worker
+
     journal.begin()
     settings = cli.settings(sandbox=sandbox)
     wanted = None if renderers is None else [one.strip() for one in renderers.split(",") if one.strip()]

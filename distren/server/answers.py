@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from distren.errors import DatabaseDamaged, DistrenError, OutputError
 from distren.server import requests
 from distren.server.examiner import Examiner
-from distren.server.intake import Seed
 from distren.server.requests import Steps
+from distren.server.seeds import Seed
 from distren.server.state import State
 from distren.storage.identity import Deposed
 from distren.wire.codec import Message

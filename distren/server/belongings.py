@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 from distren.domain import frameset
 from distren.domain.job import Blob
 from distren.domain.states import AttemptState, FrameState
-from distren.server import intake
+from distren.server import seeds
 from distren.storage import attempts as attempt_rows
 from distren.storage import frames as frame_rows
 from distren.storage.attempts import AttemptRecord
@@ -43,7 +43,7 @@ def unpack(
 
     Raises NotFound and DecodeError.
     """
-    body = intake.read_blob(store, part, "what has become of the job", LARGEST_MESSAGE)
+    body = seeds.read_blob(store, part, "what has become of the job", LARGEST_MESSAGE)
     frames = FramesSoFar.expect(body)
     done = [(_attempt(one, job, peer), one.result.value()) for one in frames.done]
     return done, [range(first, last + 1, step) for first, last, step in frames.cancelled]

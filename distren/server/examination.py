@@ -24,8 +24,8 @@ from distren.config import Limits
 from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError
 from distren.renderers import registry
-from distren.server import intake
-from distren.server.intake import Refusal, Seed
+from distren.server import seeds
+from distren.server.seeds import Refusal, Seed
 from distren.storage.blobstore import BlobStore
 
 LONGEST_REQUEST = 65_536
@@ -38,7 +38,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def examine(store: BlobStore, manifest: Blob, limits: Limits) -> Seed | Refusal:
     """The job that a manifest in the store describes, or why there is none."""
     try:
-        return intake.read_seed(store, manifest, limits)
+        return seeds.read_seed(store, manifest, limits)
     except DistrenError as error:
         return Refusal(error=type(error).__name__, text=str(error))
     except MemoryError:

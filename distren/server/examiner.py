@@ -21,7 +21,7 @@ from distren.config import Limits
 from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError, NotFound, OutputError
 from distren.server.examination import BEGUN
-from distren.server.intake import Refusal, Seed
+from distren.server.seeds import Refusal, Seed
 from distren.storage.blobstore import BlobStore
 
 log = logging.getLogger(__name__)

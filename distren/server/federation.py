@@ -32,7 +32,7 @@ from distren.server.associations import Associations
 from distren.server.blobs import BlobDesk
 from distren.server.examiner import OnExamined
 from distren.server.greetings import Greetings
-from distren.server.intake import Seed
+from distren.server.seeds import Seed
 from distren.server.state import State
 from distren.storage import identity
 from distren.storage import jobs as job_rows

@@ -14,7 +14,7 @@ from distren.domain.job import Blob
 from distren.errors import DistrenError, NoAnswer
 from distren.federation.member import Member
 from distren.jobfile.manifest import read_manifest
-from distren.server import intake
+from distren.server import seeds
 from distren.server.answers import problem
 from distren.storage.blobstore import BlobStore
 from distren.wire.codec import LARGEST_MESSAGE, Message
@@ -118,6 +118,6 @@ class Handover:
     def _files(self, submit: Submit) -> list[tuple[Blob, Path]]:
         """Everything that the job consists of. Raises NotFound where the client has not uploaded it to us."""
         manifest = submit.manifest.value()
-        inputs = read_manifest(intake.read_blob(self._store, manifest, "the manifest", LARGEST_MESSAGE))
+        inputs = read_manifest(seeds.read_blob(self._store, manifest, "the manifest", LARGEST_MESSAGE))
         blobs = {blob.digest: blob for blob in (manifest, *(file.blob for file in inputs))}
         return [(blob, self._store.path(digest)) for digest, blob in blobs.items()]

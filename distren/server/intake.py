@@ -1,78 +1,24 @@
-"""Takes a job in: validates everything before it believes anything, then writes it, a large one in parts."""
+"""Takes a job in whose seed is good: its renderers must be known, and then it is written, a large one in parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from distren.config import Limits
-from distren.domain.job import Blob, InputFile, JobSpec
+from distren.domain.job import JobSpec
 from distren.domain.needs import Needs
-from distren.errors import InputError, JobFileError, NotFound, RendererUnavailable
-from distren.jobfile.manifest import read_manifest
-from distren.jobfile.reader import read_jobfile
-from distren.jobfile.scan import JobFileLimits
-from distren.jobfile.words import FILE_NAME
+from distren.errors import RendererUnavailable
 from distren.renderers import registry
-from distren.renderers.work import capability_of, check_allowed, check_works, works
+from distren.renderers.work import capability_of, check_allowed, works
 from distren.server.fleet import Fleet
 from distren.server.lifecycle import Lifecycle
+from distren.server.seeds import Seed
 from distren.storage import dependencies
 from distren.storage import jobs as job_rows
-from distren.storage.blobstore import BlobStore
 from distren.storage.newjobs import PART, NewJob
-from distren.tarballs.limits import TarLimits
-from distren.wire.codec import LARGEST_MESSAGE
 from distren.wire.jobs import Submit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seed:
-    """A job as it was sent, and found to be good."""
-
-    spec: JobSpec
-    manifest: Blob
-    inputs: tuple[InputFile, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """Why a seed can not be used: the name of an error of `distren.errors`, and its line."""
-
-    error: str
-    text: str
-
-
-def read_seed(store: BlobStore, manifest: Blob, limits: Limits = Limits()) -> Seed:  # noqa: B008 (it is frozen)
-    """The job that a manifest describes, out of the store. Raises InputError's kin and NotFound (not uploaded)."""
-    data = read_blob(store, manifest, "the manifest", LARGEST_MESSAGE)
-    inputs = read_manifest(data, TarLimits.of(limits), limits.jobfile_bytes)
-    for file in inputs:
-        size = store.size(file.blob.digest)
-        if size is None:
-            raise NotFound(f"the file '{file.path}' was not uploaded: submit the job again")
-        if size != file.blob.size:
-            raise JobFileError(
-                f"the seed can not be used: '{file.path}' has {size} bytes, and the list of its files says "
-                f"{file.blob.size}"
-            )
-    job_file = next(file for file in inputs if file.path == FILE_NAME)
-    spec = read_jobfile(read_blob(store, job_file.blob, FILE_NAME, limits.jobfile_bytes), JobFileLimits.of(limits))
-    if (count := sum(map(len, spec.every.ranges))) > limits.frames:
-        raise JobFileError(f"{FILE_NAME} names {count} frames, above the limit of {limits.frames} of this server")
-    check_works(spec)
-    return Seed(spec=spec, manifest=manifest, inputs=inputs)
-
-
-def read_blob(store: BlobStore, blob: Blob, what: str, largest: int) -> bytes:
-    if not store.has(blob.digest):
-        raise NotFound(f"{what} was not uploaded: submit the job again")
-    path = store.path(blob.digest)
-    if path.stat().st_size > largest:
-        raise InputError(f"{what} is larger than the limit of {largest} bytes")
-    return path.read_bytes()
 
 
 def check_renderers(spec: JobSpec, fleet: Fleet, now: float) -> None:

@@ -23,7 +23,7 @@ from distren.errors import Conflict, DistrenError, InputError, NotFound, Transfe
 from distren.federation.member import Member
 from distren.federation.receiver import After
 from distren.jobfile.manifest import read_manifest
-from distren.server import belongings, intake
+from distren.server import belongings, seeds
 from distren.server.changes import Changed
 from distren.server.federation import Federation
 from distren.server.lifecycle import Lifecycle
@@ -279,7 +279,7 @@ class Moves:
                 self._wake()
 
         store = self._state.store
-        inputs = read_manifest(intake.read_blob(store, job.manifest, "the manifest", LARGEST_MESSAGE))
+        inputs = read_manifest(seeds.read_blob(store, job.manifest, "the manifest", LARGEST_MESSAGE))
         parts, results = belongings.pack(self._state.engine, store, job.id)
         blobs: dict[str, Blob] = {
             one.digest: one for one in (job.manifest, *(file.blob for file in inputs), *parts, *results)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from distren import __version__, failpoints
 from distren.domain.states import FRAME_ENDED, FrameState
 from distren.errors import DecodeError, InputError
-from distren.server import deletion, intake, views
+from distren.server import deletion, intake, seeds, views
 from distren.server.changes import Changed
-from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
 from distren.server.masschange import MassChange
+from distren.server.seeds import Seed
 from distren.storage import attempts as attempt_rows
 from distren.storage import dependencies, far, groups
 from distren.storage import files as file_rows
@@ -62,7 +62,7 @@ def _describe(state: State, message: wire.Describe) -> Message:
 
 def _submit(state: State, message: wire.Submit) -> Steps:
     """Examine the seed here and now: only where no other process does."""
-    return _take_in(state, message, intake.read_seed(state.store, message.manifest.value(), state.limits))
+    return _take_in(state, message, seeds.read_seed(state.store, message.manifest.value(), state.limits))
 
 
 def _take_in(state: State, message: wire.Submit, seed: Seed) -> Steps:

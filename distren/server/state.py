@@ -17,9 +17,9 @@ from distren.server import dispatch, views
 from distren.server.alone import Alone, AtHome
 from distren.server.changes import Changed
 from distren.server.fleet import Fleet
-from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
 from distren.server.rates import Rates
+from distren.server.seeds import Seed
 from distren.server.ward import Ward
 from distren.server.waterline import Waterline
 from distren.storage import frames as frame_rows

@@ -10,11 +10,11 @@ from distren import failpoints
 from distren.domain.job import Blob
 from distren.errors import DistrenError
 from distren.federation.receiver import After
-from distren.server import belongings, intake
+from distren.server import belongings, intake, seeds
 from distren.server.changes import Changed
 from distren.server.federation import Federation
-from distren.server.intake import Seed
 from distren.server.lifecycle import Lifecycle
+from distren.server.seeds import Seed
 from distren.server.state import State
 from distren.storage import jobs as job_rows
 from distren.storage import peers
@@ -76,7 +76,7 @@ class TakeOvers:
         state = self._state
         found = state.examined.get(manifest.digest)
         if found is None:
-            found = state.examine(manifest) if state.examine else intake.read_seed(state.store, manifest, state.limits)
+            found = state.examine(manifest) if state.examine else seeds.read_seed(state.store, manifest, state.limits)
         if isinstance(found, DistrenError):
             raise found
         return found

@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ready
 from waiting import wait_for
 
 from distren.client.farm import Farm
 from distren.errors import DistrenError
+from distren.failpoints import VARIABLE
 
 READY_WITHIN = 60.0
 END_WITHIN = 60.0
+_AT_IMPORT = {"PYTHONPATH", VARIABLE}
+"""environment that counts while modules are imported: a fork is too late for that"""
 
 
 @dataclass
@@ -43,6 +47,8 @@ class FarmProcesses:
     data: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    from_the_start: bool = False
+    """whether each command is started as a user starts it, rather than forked (ready.py)"""
 
     def environment(self, **changes: str) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DISTREN_")}
@@ -71,9 +77,12 @@ class FarmProcesses:
         self, *arguments: str, timeout: float = 120, cwd: Path | None = None, program: str = "main", **changes: str
     ) -> Command:
         """Run the command line until it ends."""
+        environment = self.environment(**changes)
+        if program == "main" and not self.from_the_start and not _AT_IMPORT & {*self.variables, *changes}:
+            return Command(*ready.forks().run(arguments, environment, cwd, timeout))
         done = subprocess.run(
             command_line(program, arguments),
-            env=self.environment(**changes),
+            env=environment,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             capture_output=True,

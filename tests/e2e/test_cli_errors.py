@@ -132,14 +132,14 @@ def test_a_wrong_password(farm: FarmProcesses) -> None:
 
 def test_a_worker_name_that_is_taken(farm: FarmProcesses, tmp_path: Path) -> None:
     other_host = {"DISTREN_DATA": str(tmp_path / "data")}
-    command = farm.distren("--name", "render-1", program="worker", **other_host)
+    command = farm.distren("--name", "render-1", "--renderers", "povray", program="worker", **other_host)
     assert command.code == 8, command.err
     assert "render-1" in command.err.splitlines()[-1]
     assert "Traceback" not in command.err
 
 
 def test_a_worker_name_that_is_taken_on_this_host(farm: FarmProcesses) -> None:
-    command = farm.distren("--name", "render-1", program="worker")
+    command = farm.distren("--name", "render-1", "--renderers", "povray", program="worker")
     assert command.code == 8, command.err
     assert "render-1" in command.err.splitlines()[-1]
 

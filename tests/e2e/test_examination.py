@@ -19,7 +19,7 @@ from distren.config import Limits
 from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError, NotFound
 from distren.server.examiner import Examiner
-from distren.server.intake import Seed
+from distren.server.seeds import Seed
 from distren.storage.blobstore import BlobStore
 from distren.wire.jobs import Manifest, ManifestFile
 

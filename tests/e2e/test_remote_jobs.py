@@ -72,7 +72,8 @@ def farms(
 def _farm(broker: Broker, management: Management, folder: Path, vhost: str) -> FarmProcesses:
     management.create_vhost(vhost)
     api = broker.management_url.replace("://", f"://{broker.user}:{broker.password}@")
-    return FarmProcesses(broker.url_of(vhost), folder, variables={"DISTREN_MANAGEMENT": api})
+    # an onlooker reads the command lines of all processes
+    return FarmProcesses(broker.url_of(vhost), folder, variables={"DISTREN_MANAGEMENT": api}, from_the_start=True)
 
 
 def _run(farms: Farms, where: str, line: str, folder: Path) -> Command:

@@ -23,7 +23,7 @@ from distren.domain.needs import Needs
 from distren.errors import Conflict, OutputError
 from distren.server import intake, requests
 from distren.server.acting import Acting
-from distren.server.intake import Seed
+from distren.server.seeds import Seed
 from distren.server.state import State
 from distren.storage import identity, tables
 from distren.storage.engine import open_engine

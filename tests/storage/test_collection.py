@@ -121,7 +121,8 @@ def test_what_was_wanted_of_late_stays_although_no_job_names_it(farm: Store) -> 
 def test_a_job_that_is_being_written_keeps_its_files(farm: Store) -> None:
     from test_newjobs import part
 
-    from distren.server.intake import Seed, Taking
+    from distren.server.intake import Taking
+    from distren.server.seeds import Seed
 
     spec = JobSpec(name="t", renderer="povray", frames=frameset.parse("1-100000"))
     inputs = (InputFile(path="a", blob=farm.blob("input")),)

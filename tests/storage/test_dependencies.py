@@ -15,7 +15,7 @@ from distren.domain.states import FrameState, JobState
 from distren.errors import Conflict, NotFound
 from distren.server import changes, intake, views
 from distren.server.fleet import Fleet
-from distren.server.intake import Seed
+from distren.server.seeds import Seed
 from distren.storage import dependencies, identity
 from distren.wire.fields import Blob as WireBlob
 from distren.wire.frames import Render

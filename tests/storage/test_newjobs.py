@@ -16,8 +16,9 @@ from distren.domain.needs import Needs
 from distren.domain.states import FrameState, JobState
 from distren.errors import Conflict, NotFound
 from distren.server import deletion
-from distren.server.intake import Seed, Taking
+from distren.server.intake import Taking
 from distren.server.lifecycle import Lifecycle
+from distren.server.seeds import Seed
 from distren.storage import audit, tables
 from distren.storage import files as file_rows
 from distren.storage import jobs as job_rows

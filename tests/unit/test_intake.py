@@ -13,7 +13,7 @@ from distren.domain import frameset
 from distren.domain.job import Blob, JobSpec
 from distren.errors import DistrenError, JobFileError
 from distren.jobfile.writer import write_jobfile
-from distren.server import intake
+from distren.server import seeds
 from distren.storage.blobstore import BlobStore
 from distren.wire.jobs import Manifest, ManifestFile
 
@@ -50,10 +50,10 @@ def test_a_damaged_seed_is_refused_in_one_line_or_is_a_good_one(data: st.DataObj
             assert all(store.size(file.blob.digest) == file.blob.size for file in seed.inputs)
 
 
-def taken_in(store: BlobStore, manifest: Blob) -> tuple[str, intake.Seed | None]:
+def taken_in(store: BlobStore, manifest: Blob) -> tuple[str, seeds.Seed | None]:
     """Why the seed is refused, or the seed."""
     try:
-        return "", intake.read_seed(store, manifest)
+        return "", seeds.read_seed(store, manifest)
     except DistrenError as error:
         return str(error), None
 
@@ -74,4 +74,4 @@ def test_a_file_of_another_size_than_its_manifest_says_is_refused(tmp_path: Path
     ]
     manifest = store.put(Manifest(files=listed).encode())
     with pytest.raises(JobFileError, match=r"'a\.pov' has 15 bytes, and the list of its files says 16"):
-        intake.read_seed(store, manifest)
+        seeds.read_seed(store, manifest)
