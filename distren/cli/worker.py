@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 from typing import Literal
 
 import click
 
 from distren.cli import errors, journal
-from distren.cli.context import Cli, farm_options, pass_cli, warn
+from distren.cli.context import Cli, farm_options, pass_cli
 from distren.cli.loading import loading
 from distren.cli.worker_options import worker_options
+
+_FINISHING = b"distren-worker: finishing the frames in hand; Ctrl-C again gives them back\n"
+"""written as it is: a signal may come while a line is logged, and in that no other can be printed"""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +48,7 @@ def worker(
 
     def interrupted(*_: object) -> None:
         if next(asked) == 1:
-            warn("finishing the frames in hand; Ctrl-C again gives them back")
+            os.write(2, _FINISHING)
             agent.drain()
         else:
             agent.give_back()

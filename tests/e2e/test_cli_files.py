@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
 import tarfile
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from farm_processes import FarmProcesses, command_line
+from farm_processes import FarmProcesses
 
+from distren import failpoints
 from distren.client.scratch import NAME
 
 SCENE = """
@@ -217,42 +215,15 @@ def test_a_resubmitted_job_sends_what_has_changed_and_says_so(farm: FarmProcesse
     assert once_more["known"] > 16 * MIB
 
 
-def killed_when(farm: FarmProcesses, arguments: list[str], reached: Callable[[], bool], folder: Path) -> None:
-    """Run a command and kill it, hard, as soon as `reached`."""
-    process = subprocess.Popen(
-        command_line("main", arguments),
-        env=farm.environment(),
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    stop = threading.Event()
-
-    def come_to_that() -> bool:
-        return process.poll() is not None or reached()
-
-    try:
-        while not come_to_that():
-            stop.wait(0.002)
-    finally:
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-
-
-def size_below(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*") if folder.exists() else ():
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:  # it has just got its name
-            continue
-    return total
+def killed_at(farm: FarmProcesses, arguments: list[str], point: str, folder: Path) -> None:
+    """Run a command that is killed, hard, at a failpoint."""
+    command = farm.distren(*arguments, cwd=folder, **{failpoints.VARIABLE: point})
+    assert command.code == -signal.SIGKILL, command.err
 
 
 def test_an_upload_that_was_killed_goes_on_where_it_was(farm: FarmProcesses, scene: Path, tmp_path: Path) -> None:
     folder = seed_with(scene, tmp_path / "seed", 1, 160 * MIB)
-    partial = farm.data / "server" / "blobs" / "partial"
-    killed_when(farm, submit(farm, folder), lambda: size_below(partial) > 40 * MIB, tmp_path)
+    killed_at(farm, submit(farm, folder), "blob.chunk.send.after:60", tmp_path)  # 16 pieces may be on their way
     command = farm.distren(*submit(farm, folder), "--json")
     assert command.code == 0, command.err
     assert command.json["uploaded"] < 122 * MIB
@@ -272,8 +243,7 @@ def test_a_fetch_of_a_file_that_was_killed_goes_on_where_it_was(
     farm: FarmProcesses, large: str, tmp_path: Path
 ) -> None:
     reference = f"{large}/file/2"
-    there = tmp_path / f"{NAME}-big.bin"
-    killed_when(farm, ["fetch", reference, "-o", "big.bin"], lambda: size_below(there) > 40 * MIB, tmp_path)
+    killed_at(farm, ["fetch", reference, "-o", "big.bin"], "blob.chunk.write.after:41", tmp_path)
     assert not (tmp_path / "big.bin").exists()
     command = farm.distren("fetch", reference, "-o", "big.bin", "--json", cwd=tmp_path)
     assert command.code == 0, command.err
@@ -296,12 +266,7 @@ def many(farm: FarmProcesses, scene: Path) -> str:
 def test_a_fetch_of_frames_that_was_killed_brings_only_the_rest(
     farm: FarmProcesses, many: str, tmp_path: Path, target: str
 ) -> None:
-    scratch = tmp_path / target / NAME / "laid" if target == "out" else tmp_path / f"{NAME}-{target}" / "blobs"
-
-    def under_way() -> bool:
-        return size_below(scratch) > 4 * MIB if scratch.is_dir() else scratch.exists() and scratch.stat().st_size > 300
-
-    killed_when(farm, ["fetch", many, "-o", target], under_way, tmp_path)
+    killed_at(farm, ["fetch", many, "-o", target], "blob.store.after:10", tmp_path)
     command = farm.distren("fetch", many, "-o", target, "--json", cwd=tmp_path)
     assert command.code == 0, command.err
     assert command.json["fetched"] == 60
