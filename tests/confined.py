@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import resource
@@ -34,6 +35,7 @@ def confined(act: Callable[[], object]) -> Outcome:
         status = 1
         try:
             os.close(reading)
+            gc.freeze()  # what other tests have left is not looked through at this one's expense
             outcome = _attempt(act)
             with os.fdopen(writing, "wb") as file:
                 pickle.dump(outcome, file)

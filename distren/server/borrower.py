@@ -54,6 +54,8 @@ class Borrower:
         self._capacity = CapacityReports(state, federation, settings)
         self._homeward = Homeward(state, federation)
         self._ready_since: dict[tuple[int, int], float] = {}
+        self._forgotten: dict[int, After] = {}
+        """what is to be done once it is committed that these jobs, of servers that are no peers any more, are gone"""
         federation.on(CapacityWanted, self._hear_wanted)
         federation.on(Lend, self._hear_lend)
         federation.on(Recall, self._hear_recall)
@@ -191,18 +193,23 @@ class Borrower:
 
     def follow(self, connection: Connection, *, tick: bool) -> list[Changed]:
         """Take in inputs that have arrived; tell lenders what has become of their frames, and what we would take."""
+        self._forgotten.clear()
         changed = self._take_arrived(connection)
         if self.guests:
             if tick:
                 changed += self._give_back_waiting(connection)
-                changed += self._forget_strangers(connection)
+                self._forget_strangers(connection)
             self._homeward.follow(connection)
             self._provisions.fetch(connection)
         self._capacity.follow(connection, self.guests)
         return changed
 
     def committed(self) -> None:
-        """What `follow` took in is in the database."""
+        """What `follow` changed is in the database."""
+        for job, take in self._forgotten.items():
+            del self.guests[job]
+            take()
+        self._forgotten.clear()
         self._capacity.committed()
         self._provisions.committed()
 
@@ -239,16 +246,13 @@ class Borrower:
             self._homeward.give_back(connection, peer, frames, "no slot is free for it there")
         return [lifecycle.save()]
 
-    def _forget_strangers(self, connection: Connection) -> list[Changed]:
-        """Frames of servers that are no peers any more are ended and forgotten."""
+    def _forget_strangers(self, connection: Connection) -> None:
+        """Frames of servers that are no peers any more are ended and forgotten, by us once that is committed."""
         members = {member.name for member in self._federation.members()}
         strangers = [guest for guest in self.guests.values() if guest.peer not in members]
         for guest in strangers:
-            take = self._end(connection, {guest.job: guests.open_frames(connection, guest.job)})
+            self._forgotten[guest.job] = self._end(connection, {guest.job: guests.open_frames(connection, guest.job)})
             guests.forget(connection, guest.job)
-            take()
-            del self.guests[guest.job]
-        return []
 
     def _take_arrived(self, connection: Connection) -> list[Changed]:
         changed = []
