@@ -12,6 +12,9 @@ REPORT_EVERY = 5.0
 """seconds between a worker's reports"""
 SILENT_AFTER = 3 * REPORT_EVERY + 1
 """seconds: three missed reports; a worker that is silent for so long gets no more frames"""
+HOLDS_FOR = 600.0
+"""seconds after a worker's last report for which it counts as rendering what it had: a network may be cut that long,
+and that a worker is gone which has not acknowledged its frame early is seen by the broker at once"""
 _RATE_OVER = 5.0
 """seconds over which a class's speed is measured, and longer where it has finished fewer frames"""
 _FEWEST = 16
@@ -111,9 +114,11 @@ class Fleet:
             )
         return {queue: one for queue, one in found.items() if one.slots}
 
-    def holds(self, job: int, frame: int) -> bool:
+    def holds(self, job: int, frame: int, now: float) -> bool:
         """Whether any worker, by its last report, has the frame in its hands."""
-        return any((job, frame) in seen.report.held_frames for seen in self._seen.values())
+        return any(
+            now - seen.at <= HOLDS_FOR and (job, frame) in seen.report.held_frames for seen in self._seen.values()
+        )
 
     def finished(self, queue: str, frames: int, now: float) -> None:
         """Count frames that a class has finished."""

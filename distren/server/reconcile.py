@@ -56,11 +56,11 @@ class Reconciler:
         if self._lost:
             self._lost, self._at_the_loss = False, set(keys)
         self._at_the_loss.intersection_update(keys)
-        missing = self._missing(issued)
+        missing = self._missing(issued, steady)
         suspects: dict[Key, float] = {}
         mended = 0
         for stored, key in zip(issued, keys, strict=True):
-            reason = self._suspicion(stored, missing)
+            reason = self._suspicion(stored, missing, steady)
             if reason is None:
                 continue
             frame, since = stored.frame, self._suspects.get(key, steady)
@@ -79,7 +79,7 @@ class Reconciler:
         self._queued.clear()
         return mended
 
-    def _missing(self, issued: list[Stored]) -> set[Key]:
+    def _missing(self, issued: list[Stored], steady: float) -> set[Key]:
         """The frames that should wait in a queue and do not.
 
         A queue that holds fewer messages than frames were issued to it has lost some: those that were there first, as
@@ -89,7 +89,7 @@ class Reconciler:
         waiting: defaultdict[str, list[Key]] = defaultdict(list)
         for stored in issued:
             frame = stored.frame
-            if frame.state is FrameState.QUEUED and not self._fleet.holds(frame.job, frame.id):
+            if frame.state is FrameState.QUEUED and not self._fleet.holds(frame.job, frame.id, steady):
                 waiting[frame.queue or ""].append(_key(stored))
         self._seen = {key: self._seen.get(key, self._ticks) for keys in waiting.values() for key in keys}
         found: set[Key] = set()
@@ -99,14 +99,14 @@ class Reconciler:
                 found.update(keys[: max(len(keys) - self._queued[queue], 0)])
         return found
 
-    def _suspicion(self, stored: Stored, missing: set[Key]) -> str | None:
+    def _suspicion(self, stored: Stored, missing: set[Key], steady: float) -> str | None:
         """Why the frame may have been lost; None where all is well."""
         frame = stored.frame
         if lending.peer_of(frame.queue) is not None:
             return None
         if frame.state is FrameState.QUEUED:
             return "no queue and no worker had it" if _key(stored) in missing else None
-        return None if self._fleet.holds(frame.job, frame.id) else f"worker {frame.worker} no longer had it"
+        return None if self._fleet.holds(frame.job, frame.id, steady) else f"worker {frame.worker} no longer had it"
 
     def _broker_has_it(self, stored: Stored, now: float) -> bool:
         """A worker that is gone gave its delivery back, unless it had acknowledged it early."""
