@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from distren.cli.context import Cli, json_option, pass_cli
+from distren.cli.loading import loading
 from distren.config import Settings
 from distren.errors import OutputError
-from distren.storage import schema
 
 
 @click.group()
@@ -27,6 +27,9 @@ def upgrade(cli: Cli, database: str | None) -> None:
 
 def upgraded(settings: Settings) -> str:
     """Bring the database of `settings` to the newest schema, whose name is returned."""
+    with loading():
+        from distren.storage import schema  # 'distren --help' and 'distren down' do without
+
     if settings.database is None:
         folder = settings.data / "server"
         try:

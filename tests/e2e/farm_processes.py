@@ -47,8 +47,6 @@ class FarmProcesses:
     data: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
-    from_the_start: bool = False
-    """whether each command is started as a user starts it, rather than forked (ready.py)"""
 
     def environment(self, **changes: str) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DISTREN_")}
@@ -74,11 +72,17 @@ class FarmProcesses:
         return (self.data / f"{name}.log").read_text()
 
     def distren(
-        self, *arguments: str, timeout: float = 120, cwd: Path | None = None, program: str = "main", **changes: str
+        self,
+        *arguments: str,
+        timeout: float = 120,
+        cwd: Path | None = None,
+        program: str = "main",
+        from_the_start: bool = False,
+        **changes: str,
     ) -> Command:
-        """Run the command line until it ends."""
+        """Run the command line until it ends: forked (ready.py), or `from_the_start` as a user starts it."""
         environment = self.environment(**changes)
-        if program == "main" and not self.from_the_start and not _AT_IMPORT & {*self.variables, *changes}:
+        if program == "main" and not from_the_start and not _AT_IMPORT & {*self.variables, *changes}:
             return Command(*ready.forks().run(arguments, environment, cwd, timeout))
         done = subprocess.run(
             command_line(program, arguments),

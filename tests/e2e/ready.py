@@ -23,6 +23,7 @@ from typing import IO
 
 _IMPORTED = (
     "distren.client.farm",
+    "distren.storage.schema",
     *(f"distren.cli.{name}" for name in ("database", "delivery", "files", "jobs", "main", "show", "submit")),
 )
 _LONGEST = 2**17
