@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from distren.config import Limits
 from distren.errors import JobFileError
 from distren.jobfile.words import FILE_NAME
+from distren.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from distren.config import Settings
 from distren.domain.frameset import FrameSet
 from distren.errors import RenderError
 from distren.renderers.declaration import Declaration
+
+if TYPE_CHECKING:
+    from distren.config import Settings  # what examines jobs starts without
 
 
 class AttemptFailed(RenderError):

@@ -20,9 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from distren.config import Limits
 from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError
+from distren.limits import Limits
 from distren.renderers import registry
 from distren.server import seeds
 from distren.server.seeds import Refusal, Seed

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from distren import errors
-from distren.config import Limits
 from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError, NotFound, OutputError
+from distren.limits import Limits
 from distren.server.examination import BEGUN
 from distren.server.seeds import Refusal, Seed
 from distren.storage.blobstore import BlobStore

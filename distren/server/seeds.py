@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distren.config import Limits
 from distren.domain.job import Blob, InputFile, JobSpec
 from distren.errors import InputError, JobFileError, NotFound
 from distren.jobfile.manifest import read_manifest
 from distren.jobfile.reader import read_jobfile
 from distren.jobfile.scan import JobFileLimits
 from distren.jobfile.words import FILE_NAME
+from distren.limits import Limits
 from distren.renderers.work import check_works
 from distren.storage.blobstore import BlobStore
 from distren.tarballs.limits import TarLimits

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 
-from distren.config import Limits
 from distren.domain.job import Blob
 from distren.domain.needs import Needs
 from distren.errors import DistrenError
+from distren.limits import Limits
 from distren.server import dispatch, views
 from distren.server.alone import Alone, AtHome
 from distren.server.changes import Changed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distren.config import Limits
+from distren.limits import Limits
 
 MIB = 2**20
 GIB = 2**30

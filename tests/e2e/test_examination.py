@@ -15,9 +15,9 @@ import psutil
 import pytest
 from waiting import PATIENCE, wait_for
 
-from distren.config import Limits
 from distren.domain.job import Blob
 from distren.errors import DistrenError, JobFileError, NotFound
+from distren.limits import Limits
 from distren.server.examiner import Examiner
 from distren.server.seeds import Seed
 from distren.storage.blobstore import BlobStore

@@ -47,6 +47,6 @@ def test_the_package_alone_imports_next_to_nothing() -> None:
     assert not imported("import distren") & {"importlib.metadata", "pydantic", "click"}
 
 
-def test_the_process_that_examines_seeds_imports_no_database() -> None:
-    found = imported("import distren.server.examination")
-    assert not found & {*HEAVY, "rich", "pika"}
+def test_the_process_that_examines_seeds_imports_no_database_and_no_settings() -> None:
+    found = imported("from distren.server import examination\nexamination.registry.installed()")
+    assert not found & {*HEAVY, "rich", "pika", "pydantic_settings"}

@@ -14,7 +14,7 @@ import pytest
 import distren
 
 LAYERS = (
-    {"errors", "config", "urls", "resources", "failpoints"},
+    {"errors", "config", "limits", "urls", "resources", "failpoints"},
     {"domain"},
     {"wire", "jobfile", "tarballs", "renderers"},
     {"amqp", "storage", "broker"},

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distren import config, resources
+from distren import resources
 from distren.domain.frameset import FrameSet
 from distren.errors import SceneError
 from distren.renderers.blender import header, packing
@@ -27,6 +27,8 @@ _LISTED = 10
 
 def read_scene(path: Path, settings: Mapping[str, str]) -> Scene:
     """What the .blend `path` needs. Raises SceneError for what is damaged, missing, or can not be rendered."""
+    from distren import config  # what examines jobs loads this adapter without
+
     path = Path(os.path.abspath(path))  # noqa: PTH100  links are left alone: their names are what the file knows
     if not path.is_file():
         raise SceneError(f"there is no scene '{path}': correct the path")

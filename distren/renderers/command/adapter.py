@@ -11,14 +11,17 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from distren.config import Settings
 from distren.errors import JobFileError, SceneError
 from distren.renderers.command import listed
 from distren.renderers.command.listed import Listed, Values
 from distren.renderers.declaration import Declaration, Kind, Setting
 from distren.renderers.needed import IMAGES
 from distren.renderers.protocol import AttemptFailed, Capability, Command, ExpectedFile, Progress, Scene, Task, Trouble
+
+if TYPE_CHECKING:
+    from distren.config import Settings  # what examines jobs starts without
 
 SETTING = "setting"
 
