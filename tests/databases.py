@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from waiting import has_ended, wait_for
+from processes import has_ended
+from waiting import wait_for
 
 from distren.storage.engine import open_engine
 

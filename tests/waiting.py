@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import psutil
 import pytest
 
 PATIENCE = 60.0
@@ -24,11 +23,3 @@ def wait_for(condition: Callable[[], object], limit: float = PATIENCE) -> float:
             pytest.fail(f"{condition.__qualname__} did not come true within {limit:.0f} s")
         time.sleep(min(max(passed / 20, 0.01), 0.1))
     return time.monotonic() - began
-
-
-def has_ended(process: psutil.Process) -> bool:
-    """Whether it does nothing any more. In a container whose first process reaps nobody, the dead stay as zombies."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True

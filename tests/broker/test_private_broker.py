@@ -19,7 +19,8 @@ import pika
 import psutil
 import pytest
 from brokers import Broker, Kind
-from waiting import has_ended, wait_for
+from processes import has_ended
+from waiting import wait_for
 
 from distren.broker import credentials, ports, readiness
 from distren.broker.choose import private_broker

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from farm_processes import FarmProcesses, command_line
-from waiting import has_ended, wait_for
+from processes import command_of, has_ended
+from waiting import wait_for
 
 from distren import Farm
 
@@ -82,7 +83,7 @@ class Up:
         return [me, *me.children(recursive=True)]
 
     def child(self, words: str) -> psutil.Process:
-        found = [one for one in psutil.Process(self.process.pid).children() if words in " ".join(one.cmdline())]
+        found = [one for one in psutil.Process(self.process.pid).children() if words in command_of(one)]
         assert len(found) == 1, self.said()
         return found[0]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from waiting import has_ended, wait_for
+from processes import has_ended
+from waiting import wait_for
 
 from distren.errors import RenderError
 from distren.renderers.protocol import Command

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from blenders import Laid
-from waiting import has_ended, wait_for
+from processes import has_ended
+from waiting import wait_for
 
 from distren.domain.job import Blob
 from distren.renderers.protocol import Command, ExpectedFile, Progress, Trouble

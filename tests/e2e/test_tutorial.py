@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import command_of
 from waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,7 @@ def terminal(tmp_path: Path) -> Terminal:
 
 def kill_worker(up: subprocess.Popen[bytes]) -> None:
     """What the tutorial's `kill -9 $(pgrep ...)` does, for the worker of this farm alone."""
-    [worker] = [child for child in psutil.Process(up.pid).children() if "distren.cli.worker" in child.cmdline()]
+    [worker] = [child for child in psutil.Process(up.pid).children() if "distren.cli.worker" in command_of(child)]
     worker.send_signal(signal.SIGKILL)
 
 

@@ -19,7 +19,8 @@ from typing import TypeVar
 import OpenImageIO
 import psutil
 import pytest
-from waiting import has_ended
+from processes import command_of, has_ended
+from waiting import wait_for
 
 from distren.amqp import topology
 from distren.amqp.link import Consumer, Delivery, Link
@@ -137,23 +138,9 @@ class Desk:
         self.link.close()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
-
-
 def renders_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """What runs below a worker, but for what starts its programs."""
-    return [one for one in psutil.Process(process.pid).children(recursive=True) if "keeper.py" not in _called(one)]
-
-
-def _called(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+    return [one for one in psutil.Process(process.pid).children(recursive=True) if "keeper.py" not in command_of(one)]
 
 
 @pytest.fixture
@@ -174,7 +161,7 @@ def test_frames_of_a_worker_that_is_killed_are_rendered_by_another(desk: Desk) -
     done: Counter[int] = Counter()
     while set(done) != set(range(1, 9)):
         done[desk.next(Completed).frame] += 1
-    until(lambda: all(has_ended(orphan) for orphan in orphans))
+    wait_for(lambda: all(has_ended(orphan) for orphan in orphans))
 
 
 def test_the_first_interrupt_finishes_the_frame_in_hand(desk: Desk) -> None:
@@ -194,7 +181,7 @@ def test_a_worker_that_must_go_gives_its_frame_back_and_is_gone_within_seconds(
     process = desk.worker("stopped")
     desk.render(SLOW, range(1, 2))
     desk.next(Started)
-    until(lambda: bool(renders_of(process)))
+    wait_for(lambda: bool(renders_of(process)))
     renders, asked = renders_of(process), time.monotonic()
     process.send_signal(signals[0])
     for number in signals[1:]:
@@ -202,8 +189,8 @@ def test_a_worker_that_must_go_gives_its_frame_back_and_is_gone_within_seconds(
         process.send_signal(number)
     assert process.wait(LIMIT) == 0
     assert time.monotonic() - asked < 20  # 2.5 s on a machine that has nothing else to do
-    until(lambda: desk.waiting() == 1)
-    until(lambda: all(has_ended(render) for render in renders))
+    wait_for(lambda: desk.waiting() == 1)
+    wait_for(lambda: all(has_ended(render) for render in renders))
     assert list((desk.folder / "worker" / "attempts").iterdir()) == []
 
 
@@ -216,7 +203,7 @@ def test_a_long_frame_is_gone_on_with_on_the_same_host(desk: Desk, tmp_path: Pat
     desk.render(LONG, range(1, 2))
     kept = desk.folder / "worker" / "checkpoints"
     desk.next(Progress, lambda told: told.percent >= 25)
-    until(lambda: kept.is_dir() and any(path.stat().st_size for path in kept.iterdir()))
+    wait_for(lambda: kept.is_dir() and any(path.stat().st_size for path in kept.iterdir()))
     killed.kill()
     killed.wait(LIMIT)
     desk.worker("second")
