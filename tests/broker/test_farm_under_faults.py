@@ -86,6 +86,7 @@ def test_a_delivery_that_is_held_too_long_comes_again_over_a_connection_that_is_
     waits_at_most(harmed, 1800, look_every=60)
 
 
+@pytest.mark.timeout(400)
 def test_a_queue_without_a_leader_is_made_again_and_its_frames_are_issued_again(
     harmed: PrivateBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,7 +105,7 @@ def test_a_queue_without_a_leader_is_made_again_and_its_frames_are_issued_again(
             wait_for(lambda: management.close_connections("leaderless") > 0)
         began = time.monotonic()
         while _state(player, job) != "done":
-            assert time.monotonic() - began < PATIENCE
+            assert time.monotonic() - began < 3 * PATIENCE  # 70 s where nothing is to be published: docs/reliability.md
             player.report(room=2)
             with suppress(queue_module.Empty):
                 delivery, render = ready.pop() if ready else worker.frames.get(timeout=1.0)
