@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import queue
 import signal
 import termios
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,17 +75,10 @@ def test_a_seed_that_takes_too_much_memory_is_refused_in_one_line(tmp_path: Path
 def test_a_seed_that_takes_too_long_is_refused_and_others_are_examined_meanwhile(tmp_path: Path) -> None:
     slow = manifest(tmp_path, '<frames ids="0-1000000"/><needs frames="0-999999" each="frame/1-1000000"/>')
     with examining(tmp_path, examination_seconds=1, examination_memory=2**30, examination_patience=300) as examiner:
-        found: list[Seed | DistrenError] = []
-        over = threading.Event()
-
-        def examined(one: Seed | DistrenError) -> None:
-            found.append(one)
-            over.set()
-
-        examiner.ask(slow, examined)
+        answers: queue.SimpleQueue[Seed | DistrenError] = queue.SimpleQueue()
+        examiner.ask(slow, answers.put)
         assert examiner.examine(manifest(tmp_path)).spec.name == "a"
-        assert over.wait(300)
-        assert "takes more than 1 s of processor time" in str(found[0])
+        assert "takes more than 1 s of processor time" in str(answers.get(timeout=300))
 
 
 def test_the_number_of_frames_can_be_limited(tmp_path: Path) -> None:
@@ -110,18 +103,12 @@ def test_a_process_that_is_killed_before_it_has_begun_says_nothing_against_the_s
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)
         wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
-        found: list[Seed | DistrenError] = []
-        over = threading.Event()
-
-        def examined(one: Seed | DistrenError) -> None:
-            found.append(one)
-            over.set()
-
-        examiner.ask(good, examined)
+        answers: queue.SimpleQueue[Seed | DistrenError] = queue.SimpleQueue()
+        examiner.ask(good, answers.put)
         wait_for(lambda: unread(examiner))
         process.kill()
-        assert over.wait(PATIENCE)
-        assert isinstance(found[0], Seed), found[0]
+        found = answers.get(timeout=PATIENCE)
+        assert isinstance(found, Seed), found
 
 
 def unread(examiner: Examiner) -> bool:
